@@ -1,0 +1,127 @@
+"""Global settings, with Keras's names: `floatx`, `epsilon`, `image_data_format` and limits for tests."""
+
+import os
+
+from gpunet.errors import ArgumentError, received
+
+_settings = {
+    "floatx": "float32",
+    "epsilon": 1e-7,
+    "image_data_format": "channels_last",
+    "interactive_logging": True,
+    "max_epochs": None,
+    "max_steps_per_epoch": None,
+}
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+_FORMATS = ("channels_last", "channels_first")
+
+
+def floatx() -> str:
+    """Returns the default float dtype, `"float32"` unless `set_floatx` changed it."""
+    return _settings["floatx"]
+
+
+def set_floatx(value: str) -> None:
+    """Sets the default float dtype.
+
+    Args:
+        value: One of `"float16"`, `"bfloat16"`, `"float32"`, `"float64"`.
+
+    Raises:
+        ArgumentError: If `value` is none of these.
+    """
+    _settings["floatx"] = _one_of("value", value, _FLOATS)
+
+
+def epsilon() -> float:
+    """Returns the small constant that keeps divisions and logarithms finite (default `1e-7`)."""
+    return _settings["epsilon"]
+
+
+def set_epsilon(value: float) -> None:
+    """Sets the constant returned by `epsilon()`.
+
+    Args:
+        value: A positive float.
+
+    Raises:
+        ArgumentError: If `value` is not a positive number.
+    """
+    if not isinstance(value, (int, float)) or not value > 0:
+        raise ArgumentError(f"`value` must be a positive number. {received(value=value)}")
+    _settings["epsilon"] = float(value)
+
+
+def image_data_format() -> str:
+    """Returns where images keep their channels: `"channels_last"` (default) or `"channels_first"`."""
+    return _settings["image_data_format"]
+
+
+def set_image_data_format(data_format: str) -> None:
+    """Sets the default of every `data_format` argument.
+
+    Args:
+        data_format: `"channels_last"` or `"channels_first"`.
+
+    Raises:
+        ArgumentError: If `data_format` is neither.
+    """
+    _settings["image_data_format"] = _one_of("data_format", str(data_format).lower(), _FORMATS)
+
+
+def standardize_data_format(data_format: str | None) -> str:
+    """Returns a checked `data_format`; `None` stands for `image_data_format()`."""
+    if data_format is None:
+        return image_data_format()
+    return _one_of("data_format", str(data_format).lower(), _FORMATS)
+
+
+def enable_interactive_logging() -> None:
+    """Shows progress bars (`verbose="auto"` means 1); this is the default."""
+    _settings["interactive_logging"] = True
+
+
+def disable_interactive_logging() -> None:
+    """Prints one line an epoch instead of progress bars (`verbose="auto"` means 2)."""
+    _settings["interactive_logging"] = False
+
+
+def is_interactive_logging_enabled() -> bool:
+    """Tells whether progress bars are shown."""
+    return _settings["interactive_logging"]
+
+
+def max_epochs() -> int | None:
+    """Returns the cap on epochs of any `fit`, from `set_max_epochs` or `KERAS_MAX_EPOCHS`."""
+    return _limit("max_epochs", "KERAS_MAX_EPOCHS")
+
+
+def set_max_epochs(value: int | None) -> None:
+    """Caps the epochs of any `fit`; `None` lifts the cap."""
+    _settings["max_epochs"] = value
+
+
+def max_steps_per_epoch() -> int | None:
+    """Returns the cap on steps an epoch, from its setter or `KERAS_MAX_STEPS_PER_EPOCH`."""
+    return _limit("max_steps_per_epoch", "KERAS_MAX_STEPS_PER_EPOCH")
+
+
+def set_max_steps_per_epoch(value: int | None) -> None:
+    """Caps the steps of any epoch in `fit`, `evaluate` and `predict`; `None` lifts the cap."""
+    _settings["max_steps_per_epoch"] = value
+
+
+def backend() -> str:
+    """Returns `"gpunet"`, the name that Keras code sees as its backend."""
+    return "gpunet"
+
+
+def _limit(setting, variable):
+    value = _settings[setting]
+    return int(os.environ[variable]) if value is None and os.environ.get(variable) else value
+
+
+def _one_of(name, value, allowed):
+    if value not in allowed:
+        raise ArgumentError(f"`{name}` must be one of {allowed}. {received(**{name: value})}")
+    return value

@@ -1,0 +1,221 @@
+"""The tape and reverse-mode differentiation.
+
+Every recorded op is a `Node`. Nodes are numbered as they are made, so a parent's number is always
+smaller than its child's, and the backward pass is a walk down the numbers. A node keeps array data,
+never Tensors: there are no reference cycles, and memory is freed as soon as results are dropped.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from gpunet.backend.device import Device
+from gpunet.core.primitive import REGISTRY
+from gpunet.core.state import mode, state
+from gpunet.core.tensor import Tensor
+from gpunet.errors import DTypeError, GradientError
+
+
+class Node:
+    """One op on the tape, or a leaf (a watched tensor) where `op` is `None`."""
+
+    __slots__ = ("attributes", "device", "kept", "number", "op", "outs", "parents", "tape")
+
+    def __init__(self, tape: "Tape", device: Device, op: Any = None, attributes: Any = None):
+        self.tape, self.device, self.op, self.attributes = tape, device, op, attributes
+        tape.count = self.number = tape.count + 1
+        self.parents: Sequence[tuple[Any, int, tuple]] = ()  # (node or None, slot, shape)
+        self.outs: list[tuple[tuple, np.dtype]] = []
+        self.kept: list[Any] | None = []
+
+
+class _Kept:
+    """An array the vjp needs, and where it stands on the tape."""
+
+    __slots__ = ("data", "node", "slot")
+    OWN = object()  # stands for "the node that keeps it", which would be a reference cycle
+
+    def __init__(self, data, node, slot):
+        self.data, self.node, self.slot = data, node, slot
+
+    def restore(self, owner):
+        node = owner if self.node is _Kept.OWN else self.node
+        return Tensor(self.data, owner.device, node, self.slot)
+
+
+class Tape:
+    """A recording session: from the outermost tape's start to its end."""
+
+    __slots__ = ("count",)
+
+    def __init__(self):
+        self.count = 0
+
+    def leaf(self, x: Any) -> Node:
+        """Returns a new leaf node for a tensor or variable."""
+        if x.dtype == bool or np.dtype(x.dtype).kind in "iub":
+            raise DTypeError(f"Only float tensors have gradients. Received: dtype={x.dtype}")
+        node = Node(self, x.device)
+        node.outs = [(x.shape, x.dtype)]
+        return node
+
+    def watch(self, x: Tensor) -> Tensor:
+        """Makes a tensor a leaf, unless it is on this tape already; returns it."""
+        if x.node is None or x.node.tape is not self:
+            x.node, x.slot = self.leaf(x), 0
+        return x
+
+    def record(self, op: Any, attributes: dict, inputs: Sequence[Tensor], outs: Any) -> None:
+        """Makes a node with what the vjp of `op` needs, and points the results at it."""
+        rules = op.rules
+        if "vjp" not in rules and "composite" not in rules:
+            return
+        outs = outs if type(outs) is tuple else (outs,)
+        node = Node(self, outs[0].device, op, attributes)
+        parents = []
+        for x in inputs:
+            parent = x.node
+            if parent is not None and parent.tape is not self:
+                parent = None
+            parents.append((parent, x.slot, x.data.shape))
+        node.parents = parents
+        node.outs = [(y.data.shape, y.data.dtype) for y in outs]
+        if "vjp" in rules:
+            node.kept = [_keep(kind, i, parents, inputs, outs) for kind, i in op.keeps]
+        else:  # the gradient of the composite needs all inputs
+            node.kept = [_Kept(x.data, p[0], p[1]) for x, p in zip(inputs, parents, strict=True)]
+        for slot, y in enumerate(outs):
+            if y.data.dtype.kind not in "biu":
+                y.node, y.slot = node, slot
+
+
+def _keep(kind, index, parents, inputs, outs):
+    if kind == "value":
+        return _Kept(inputs[index].data, parents[index][0], parents[index][1])
+    if kind == "output":
+        return _Kept(outs[index].data, _Kept.OWN, index)
+    if kind == "shape":
+        return parents[index][2]
+    if kind == "dtype":
+        return inputs[index].data.dtype
+    if kind == "needs":
+        return tuple([parent[0] is not None for parent in parents])
+    kind = kind.removeprefix("all_")
+    return [_keep(kind, i, parents, inputs, outs) for i in range(index, len(inputs))]
+
+
+def _restore(kept, owner):
+    if type(kept) is _Kept:
+        return kept.restore(owner)
+    return [_restore(k, owner) for k in kept] if type(kept) is list else kept
+
+
+def backpropagate(
+    targets: Sequence[Tensor],
+    cotangents: Sequence[Tensor | None],
+    sources: Sequence[tuple[Node | None, int]],
+    release: bool = False,
+) -> list[Tensor | None]:
+    """Returns the cotangents of the sources, `None` where a source has no part in the targets.
+
+    Args:
+        targets: Tensors to differentiate; those not on a tape count as constants.
+        cotangents: One for each target; `None` stands for ones.
+        sources: Places on the tape, `(node, slot)`.
+        release: Frees what each node keeps as soon as it was used.
+
+    Raises:
+        GradientError: If the nodes were released before.
+    """
+    found: dict[tuple[Node | None, int], Tensor] = {}
+    for y, g in zip(targets, cotangents, strict=True):
+        if y.node is not None:
+            g = full(y.shape, y.dtype, 1, y.device) if g is None else g
+            _accumulate(found, (y.node, y.slot), g)
+    wanted = set(sources)
+    for node in _between([y.node for y in targets], [node for node, _ in sources]):
+        keys = [(node, slot) for slot in range(len(node.outs))]
+        gs = [found.get(key) for key in keys]
+        for key in keys:
+            if key not in wanted:
+                found.pop(key, None)
+        if node.op is None or all(g is None for g in gs):
+            continue
+        for (parent, slot, shape), g in zip(node.parents, _pull(node, gs), strict=True):
+            if parent is not None and g is not None:
+                if g.shape != shape:
+                    g = REGISTRY["sum_to"](g, shape=shape)
+                _accumulate(found, (parent, slot), g)
+        if release:
+            node.kept = None
+    return [found.get(key) for key in sources]
+
+
+def full(shape: tuple[int, ...], dtype: Any, value: float, device: Device) -> Tensor:
+    """Returns a constant tensor, outside of any tape."""
+    with device.activate():
+        return Tensor(device.xp.full(shape, value, dtype), device)
+
+
+def _accumulate(found, key, g):
+    before = found.get(key)
+    found[key] = g if before is None else REGISTRY["add"](before, g)
+
+
+def _between(starts, ends):
+    """Nodes on a path from the targets down to a source, newest first."""
+    oldest = min((node.number for node in ends if node is not None), default=0)
+    seen, stack = set(), [node for node in starts if node is not None]
+    while stack:
+        node = stack.pop()
+        if node not in seen and node.number >= oldest:
+            seen.add(node)
+            stack.extend([parent for parent, _, _ in node.parents if parent is not None])
+    order = sorted(seen, key=lambda node: node.number)
+    useful = {node for node in ends if node is not None}
+    for node in order:
+        if any(parent in useful for parent, _, _ in node.parents):
+            useful.add(node)
+    return [node for node in reversed(order) if node in useful]
+
+
+def _pull(node, gs):
+    """Runs the vjp of one node; always returns one cotangent (or `None`) for each input."""
+    if node.kept is None:
+        raise GradientError(
+            "This tape was used already and its memory is free again. "
+            "Use GradientTape(persistent=True) to ask for gradients more than once."
+        )
+    gs = [
+        full(*out, 0, node.device) if g is None else g for g, out in zip(gs, node.outs, strict=True)
+    ]
+    kept = [_restore(k, node) for k in node.kept]
+    rule = node.op.rules.get("vjp")
+    if rule is None:
+        return _pull_composite(node.op.rules["composite"], kept, gs, node.attributes)
+    result = rule(gs[0] if len(gs) == 1 else tuple(gs), *kept, **node.attributes)
+    return result if type(result) in (tuple, list) else (result,)
+
+
+def _pull_composite(composite, inputs, gs, attributes):
+    """Differentiates the op through its smaller ops."""
+    with mode(tape=state.tape or Tape()):
+        leaves = [fresh_leaf(x) for x in inputs]
+        ys = composite(*leaves, **attributes)
+        ys = ys if isinstance(ys, tuple) else (ys,)
+    pairs = [(y, g) for y, g in zip(ys, gs, strict=True) if y.node is not None]
+    sources = [(x.node, x.slot) for x in leaves]
+    return backpropagate([y for y, _ in pairs], [g for _, g in pairs], sources)
+
+
+def fresh_leaf(x: Tensor) -> Tensor:
+    """Returns `x` at a place of its own on the current tape, so that it is a source by itself.
+
+    If `x` is on the tape already the place is connected to it, for gradients of gradients.
+    """
+    if x.dtype.kind in "biu":
+        return x
+    if x.node is not None and x.node.tape is state.tape:
+        return REGISTRY["identity"](x)
+    return state.tape.watch(Tensor(x.data, x.device))

@@ -1,0 +1,40 @@
+"""What is going on right now in this thread: recording, tracing, redirected variables."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class State(threading.local):
+    """The current mode; class attributes are the defaults of every thread.
+
+    Attributes:
+        tape: The outermost recording session, or `None`: gradients are not recorded.
+        graph: The graph being traced, or `None`: ops compute.
+        scope: Redirects what Variables read and write, or `None`.
+        autocast: The float dtype that Variables are read in, or `None`.
+        watching: Whether reading a trainable Variable makes it a source of gradients.
+        symbolic: Whether only shapes are inferred, so that layers do not change.
+    """
+
+    tape: Any = None
+    graph: Any = None
+    scope: Any = None
+    autocast: str | None = None
+    watching: bool = True
+    symbolic: bool = False
+
+
+state = State()
+
+
+@contextmanager
+def mode(**settings: Any) -> Iterator[None]:
+    """Sets attributes of the state for a block."""
+    before = {name: getattr(state, name) for name in settings}
+    state.__dict__.update(settings)
+    try:
+        yield
+    finally:
+        state.__dict__.update(before)

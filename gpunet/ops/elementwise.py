@@ -1,0 +1,532 @@
+"""Elementwise arithmetic and mathematical functions.
+
+`unary` and `binary` declare an op in one statement: the primitive with its rules, and the public
+function with its docstring. Two operands are brought to one dtype first (JAX's promotion).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from gpunet.backend.device import Device
+from gpunet.backend.memory import move
+from gpunet.core.gradients import custom_gradient
+from gpunet.core.primitive import Primitive
+from gpunet.core.state import state
+from gpunet.core.symbolic import public
+from gpunet.core.tensor import FUNCTIONS, Tensor, as_tensor
+from gpunet.core.trace import Symbol
+from gpunet.dtypes import BFLOAT16, numpy_dtype, result_type
+from gpunet.errors import TraceError
+
+cast_primitive = Primitive("cast(x, *, dtype) -> y")
+cast_primitive.array(lambda xp, x, dtype: x.astype(dtype))
+cast_primitive.infer(lambda x, dtype: Symbol(x.shape, dtype))
+cast_primitive.vjp(lambda g, x_dtype, dtype: cast_to(g, x_dtype))
+
+identity_primitive = Primitive("identity(x) -> y")
+identity_primitive.array(lambda xp, x: x)
+identity_primitive.infer(lambda x: Symbol(x.shape, x.dtype))
+identity_primitive.vjp(lambda g: g)
+
+
+def cast_to(x: Tensor, dtype: np.dtype) -> Tensor:
+    """Returns a tensor in a NumPy dtype: itself where it has that already."""
+    return x if x.data.dtype == dtype else cast_primitive(x, dtype=dtype)
+
+
+def operands(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
+    """Returns two tensor-likes as tensors of one dtype; Python scalars take the other's."""
+    if type(x1) is Tensor and type(x2) is Tensor:
+        if x1.data.dtype == x2.data.dtype:
+            return x1, x2
+    elif type(x1) in _SCALARS:
+        x2 = as_tensor(x2)
+        x1 = x1 if type(x1) is Tensor else _scalar(x1, x2)
+    elif type(x2) in _SCALARS:
+        x1 = as_tensor(x1)
+        x2 = _scalar(x2, x1)
+    else:
+        # NumPy and CuPy arrays follow the tensor they meet to its device.
+        x1 = as_tensor(x1, device=getattr(x2, "device", None) if _is_ours(x2) else None)
+        x2 = as_tensor(x2, device=x1.device)
+    dtype = numpy_dtype(result_type(x1.data.dtype, x2.data.dtype))
+    return cast_to(x1, dtype), cast_to(x2, dtype)
+
+
+_SCALARS = (int, float, bool)
+
+
+def _is_ours(x):
+    return hasattr(x, "__gpunet_tensor__") or type(x) is Tensor
+
+
+def _scalar(value, other):
+    """A Python scalar as a tensor on the other operand's device, kept on the host (no copy)."""
+    dtype = other.data.dtype
+    if not (type(value) is float and (dtype.kind == "f" or dtype == BFLOAT16)):
+        dtype = numpy_dtype(result_type(dtype, type(value)))
+    return Tensor(dtype.type(value), other.device)
+
+
+def _broadcast_infer(*xs):
+    return Symbol(np.broadcast_shapes(*[x.shape for x in xs]), xs[0].dtype)
+
+
+def floating(x: Any) -> Tensor:
+    """Returns a tensor-like as a float tensor: integers and bools become `floatx()`."""
+    x = as_tensor(x)
+    if x.data.dtype.kind in "biu":
+        return cast_primitive(x, dtype=numpy_dtype(result_type(x.data.dtype, float)))
+    return x
+
+
+def _document(f, name, doc, example, arguments):
+    f.__name__ = f.__qualname__ = name
+    f.__module__ = "gpunet.ops"
+    example = f"\n\n    Example:\n        >>> import gpunet\n        {example}" if example else ""
+    f.__doc__ = f"{doc}\n\n    Args:\n{arguments}\n\n    Returns:\n        Tensor.{example}\n    "
+    return public(f)
+
+
+def unary(
+    name: str,
+    doc: str,
+    vjp: Callable | None = None,
+    array: Callable | None = None,
+    example: str = "",
+    to_float: bool = True,
+    result: Any = None,
+) -> Callable:
+    """Declares an op of one operand.
+
+    Args:
+        name: Name of the op; also that of the NumPy function unless `array` is given.
+        doc: First paragraph of the docstring.
+        vjp: Cotangent rule; `None` for ops without a gradient.
+        array: `f(xp, x)`, where NumPy has no function of this name.
+        example: Doctest line(s).
+        to_float: Whether integers are cast to `floatx()` first.
+        result: Dtype of the result where it is not the operand's.
+    """
+    primitive = Primitive(f"{name}(x) -> y")
+    if array is None:
+        primitive.cpu(getattr(np, name))
+        primitive.array(lambda xp, x: getattr(xp, name)(x))
+    else:
+        primitive.array(array)
+    primitive.infer(lambda x: Symbol(x.shape, result or x.dtype))
+    if vjp is not None:
+        primitive.vjp(vjp)
+    if to_float:
+
+        def op(x):
+            return primitive(floating(x))
+    else:
+
+        def op(x):
+            return primitive(as_tensor(x))
+
+    return _document(op, name, doc, example, "        x: Tensor of any shape.")
+
+
+def binary(
+    name: str,
+    doc: str,
+    vjp: Callable | None = None,
+    array: Callable | None = None,
+    example: str = "",
+    to_float: bool = False,
+    result: Any = None,
+) -> Callable:
+    """Declares an op of two operands that broadcast; see `unary`."""
+    primitive = Primitive(f"{name}(x1, x2) -> y")
+    if array is None:
+        primitive.cpu(getattr(np, name))
+        primitive.array(lambda xp, x1, x2: getattr(xp, name)(x1, x2))
+    else:
+        primitive.array(array)
+    if result is None:
+        primitive.infer(_broadcast_infer)
+    else:
+        primitive.infer(lambda *xs: Symbol(_broadcast_infer(*xs).shape, result))
+    if vjp is not None:
+        primitive.vjp(vjp)
+    if to_float:
+
+        def op(x1, x2):
+            x1, x2 = operands(x1, x2)
+            return primitive(floating(x1), floating(x2))
+    else:
+
+        def op(x1, x2):
+            return primitive(*operands(x1, x2))
+
+    arguments = "        x1: Tensor.\n        x2: Tensor whose shape broadcasts with that of `x1`."
+    return _document(op, name, doc, example, arguments)
+
+
+# -- arithmetic ---------------------------------------------------------------------------------
+
+add = binary(
+    "add",
+    "Returns `x1 + x2`.",
+    lambda g: (g, g),
+    example=">>> gpunet.ops.add([1.0, 2.0], 3).tolist()\n        [4.0, 5.0]",
+)
+subtract = binary("subtract", "Returns `x1 - x2`.", lambda g: (g, -g))
+multiply = binary(
+    "multiply",
+    "Returns `x1 * x2`.",
+    lambda g, x1, x2, needs: (g * x2 if needs[0] else None, g * x1 if needs[1] else None),
+)
+true_divide = binary(
+    "true_divide",
+    "Returns `x1 / x2`; integers are divided as floats.",
+    lambda g, x1, x2, needs: (
+        g / x2 if needs[0] else None,
+        -g * x1 / (x2 * x2) if needs[1] else None,
+    ),
+    to_float=True,
+)
+floor_divide = binary("floor_divide", "Returns the floor of `x1 / x2`.")
+mod = binary(
+    "mod",
+    "Returns the remainder of `floor_divide`, with the sign of `x2`.",
+    lambda g, x1, x2: (g, -g * floor_divide(x1, x2)),
+)
+fmod = binary(
+    "fmod",
+    "Returns the remainder of a division rounded towards zero, with the sign of `x1`.",
+    lambda g, x1, x2: (g, -g * trunc(x1 / x2)),
+)
+power = binary(
+    "power",
+    "Returns `x1` to the power `x2`.",
+    lambda g, x1, x2, y, needs: (
+        g * x2 * power(x1, x2 - 1) if needs[0] else None,
+        g * y * log(maximum(x1, np.finfo(np.float32).tiny)) if needs[1] else None,
+    ),
+)
+maximum = binary(
+    "maximum",
+    "Returns the larger of `x1` and `x2`; equal elements share the gradient.",
+    lambda g, x1, x2: _share(g, x1, x2, greater),
+)
+minimum = binary(
+    "minimum",
+    "Returns the smaller of `x1` and `x2`; equal elements share the gradient.",
+    lambda g, x1, x2: _share(g, x1, x2, less),
+)
+fmax = binary(
+    "fmax",
+    "Like `maximum`, but prefers numbers to NaN.",
+    lambda g, x1, x2: _share(g, x1, x2, greater),
+)
+fmin = binary(
+    "fmin", "Like `minimum`, but prefers numbers to NaN.", lambda g, x1, x2: _share(g, x1, x2, less)
+)
+arctan2 = binary(
+    "arctan2",
+    "Returns the angle of the point `(x2, x1)` in radians, from -pi to pi.",
+    lambda g, x1, x2: (g * x2 / (x1 * x1 + x2 * x2), -g * x1 / (x1 * x1 + x2 * x2)),
+    to_float=True,
+)
+logaddexp = binary(
+    "logaddexp",
+    "Returns `log(exp(x1) + exp(x2))` without overflow.",
+    lambda g, x1, x2, y: (g * exp(x1 - y), g * exp(x2 - y)),
+    to_float=True,
+)
+hypot = binary(
+    "hypot",
+    "Returns `sqrt(x1**2 + x2**2)` without overflow.",
+    lambda g, x1, x2, y: (g * x1 / y, g * x2 / y),
+    to_float=True,
+)
+ldexp = binary(
+    "ldexp", "Returns `x1 * 2**x2`.", array=lambda xp, x1, x2: x1 * xp.exp2(x2), to_float=True
+)
+nextafter = binary("nextafter", "Returns the next number after `x1` towards `x2`.", to_float=True)
+heaviside = binary(
+    "heaviside", "Returns 0 where `x1 < 0`, 1 where `x1 > 0`, `x2` where it is 0.", to_float=True
+)
+gcd = binary("gcd", "Returns the greatest common divisor of integers.")
+lcm = binary("lcm", "Returns the least common multiple of integers.")
+
+
+def _share(g, x1, x2, wins):
+    first = where(equal(x1, x2), 0.5, cast_to(wins(x1, x2), g.dtype))
+    return g * first, g * (1 - first)
+
+
+# -- comparison and logic -----------------------------------------------------------------------
+
+equal = binary("equal", "Returns whether `x1 == x2`.", result=bool)
+not_equal = binary("not_equal", "Returns whether `x1 != x2`.", result=bool)
+less = binary("less", "Returns whether `x1 < x2`.", result=bool)
+less_equal = binary("less_equal", "Returns whether `x1 <= x2`.", result=bool)
+greater = binary("greater", "Returns whether `x1 > x2`.", result=bool)
+greater_equal = binary("greater_equal", "Returns whether `x1 >= x2`.", result=bool)
+
+
+def _bool(x):
+    return x if x.dtype == bool else x != 0
+
+
+logical_and = binary(
+    "logical_and",
+    "Returns whether both are true (not zero).",
+    array=lambda xp, x1, x2: _bool(x1) & _bool(x2),
+    result=bool,
+)
+logical_or = binary(
+    "logical_or",
+    "Returns whether at least one is true (not zero).",
+    array=lambda xp, x1, x2: _bool(x1) | _bool(x2),
+    result=bool,
+)
+logical_xor = binary(
+    "logical_xor",
+    "Returns whether exactly one is true (not zero).",
+    array=lambda xp, x1, x2: _bool(x1) ^ _bool(x2),
+    result=bool,
+)
+logical_not = unary(
+    "logical_not",
+    "Returns whether each element is false (zero).",
+    array=lambda xp, x: ~_bool(x),
+    to_float=False,
+    result=bool,
+)
+bitwise_and = binary("bitwise_and", "Returns the bitwise and of integers or bools.")
+bitwise_or = binary("bitwise_or", "Returns the bitwise or of integers or bools.")
+bitwise_xor = binary("bitwise_xor", "Returns the bitwise exclusive or of integers or bools.")
+bitwise_left_shift = binary(
+    "bitwise_left_shift", "Shifts integers left.", array=lambda xp, x1, x2: xp.left_shift(x1, x2)
+)
+bitwise_right_shift = binary(
+    "bitwise_right_shift", "Shifts integers right.", array=lambda xp, x1, x2: xp.right_shift(x1, x2)
+)
+bitwise_not = unary(
+    "bitwise_not",
+    "Returns the bitwise complement of integers, and `not` of bools.",
+    array=lambda xp, x: xp.invert(x),
+    to_float=False,
+)
+isnan = unary("isnan", "Returns which elements are NaN.", result=bool)
+isinf = unary("isinf", "Returns which elements are infinite.", result=bool)
+isfinite = unary("isfinite", "Returns which elements are neither NaN nor infinite.", result=bool)
+signbit = unary("signbit", "Returns which elements have their sign bit set.", result=bool)
+
+# -- functions of one operand -------------------------------------------------------------------
+
+negative = unary("negative", "Returns `-x`.", lambda g: -g, to_float=False)
+absolute = unary(
+    "absolute", "Returns the absolute value.", lambda g, x: g * sign(x), to_float=False
+)
+sign = unary(
+    "sign", "Returns -1, 0 or 1 as the sign of each element.", lambda g: g * 0, to_float=False
+)
+square = unary("square", "Returns `x * x`.", lambda g, x: g * (x + x), to_float=False)
+reciprocal = unary("reciprocal", "Returns `1 / x`.", lambda g, y: -g * y * y)
+sqrt = unary("sqrt", "Returns the square root.", lambda g, y: g / (y + y))
+rsqrt = unary(
+    "rsqrt",
+    "Returns `1 / sqrt(x)`.",
+    lambda g, x, y: g * -0.5 * y / x,
+    lambda xp, x: xp.reciprocal(xp.sqrt(x)),
+)
+cbrt = unary("cbrt", "Returns the cube root.", lambda g, y: g / (3 * y * y))
+exp = unary("exp", "Returns e to the power of each element.", lambda g, y: g * y)
+exp2 = unary(
+    "exp2", "Returns 2 to the power of each element.", lambda g, y: g * y * float(np.log(2))
+)
+expm1 = unary("expm1", "Returns `exp(x) - 1`, exact near 0.", lambda g, y: g * (y + 1))
+log = unary("log", "Returns the natural logarithm.", lambda g, x: g / x)
+log2 = unary("log2", "Returns the logarithm to base 2.", lambda g, x: g / (x * float(np.log(2))))
+log10 = unary(
+    "log10", "Returns the logarithm to base 10.", lambda g, x: g / (x * float(np.log(10)))
+)
+log1p = unary("log1p", "Returns `log(1 + x)`, exact near 0.", lambda g, x: g / (x + 1))
+sin = unary("sin", "Returns the sine (radians).", lambda g, x: g * cos(x))
+cos = unary("cos", "Returns the cosine (radians).", lambda g, x: -g * sin(x))
+tan = unary("tan", "Returns the tangent (radians).", lambda g, y: g * (1 + y * y))
+arcsin = unary("arcsin", "Returns the inverse sine (radians).", lambda g, x: g * rsqrt(1 - x * x))
+arccos = unary(
+    "arccos", "Returns the inverse cosine (radians).", lambda g, x: -g * rsqrt(1 - x * x)
+)
+arctan = unary("arctan", "Returns the inverse tangent (radians).", lambda g, x: g / (1 + x * x))
+sinh = unary("sinh", "Returns the hyperbolic sine.", lambda g, x: g * cosh(x))
+cosh = unary("cosh", "Returns the hyperbolic cosine.", lambda g, x: g * sinh(x))
+tanh = unary("tanh", "Returns the hyperbolic tangent.", lambda g, y: g * (1 - y * y))
+arcsinh = unary(
+    "arcsinh", "Returns the inverse hyperbolic sine.", lambda g, x: g * rsqrt(x * x + 1)
+)
+arccosh = unary(
+    "arccosh", "Returns the inverse hyperbolic cosine.", lambda g, x: g * rsqrt(x * x - 1)
+)
+arctanh = unary("arctanh", "Returns the inverse hyperbolic tangent.", lambda g, x: g / (1 - x * x))
+floor = unary("floor", "Returns the largest integer not above each element.", lambda g: g * 0)
+ceil = unary("ceil", "Returns the smallest integer not below each element.", lambda g: g * 0)
+trunc = unary("trunc", "Returns each element rounded towards zero.", lambda g: g * 0)
+deg2rad = unary("deg2rad", "Returns degrees as radians.", lambda g: g * float(np.pi / 180))
+rad2deg = unary("rad2deg", "Returns radians as degrees.", lambda g: g * float(180 / np.pi))
+
+_round = Primitive("round(x, *, decimals) -> y")
+_round.array(
+    lambda xp, x, decimals: (
+        xp.round(x.astype(np.float32), decimals).astype(x.dtype)
+        if x.dtype == BFLOAT16
+        else xp.round(x, decimals)
+    )
+)
+_round.infer(lambda x, decimals: Symbol(x.shape, x.dtype))
+_round.vjp(lambda g, decimals: g * 0)
+
+_where = Primitive("where(condition, x1, x2) -> y")
+_where.array(lambda xp, condition, x1, x2: xp.where(condition, x1, x2))
+_where.infer(lambda c, a, b: Symbol(np.broadcast_shapes(c.shape, a.shape, b.shape), a.dtype))
+_where.vjp(
+    lambda g, condition, needs: (
+        None,
+        where(condition, g, 0) if needs[1] else None,
+        where(condition, 0, g) if needs[2] else None,
+    )
+)
+
+_clip = Primitive("clip(x, low, high) -> y")
+_clip.array(lambda xp, x, low, high: xp.minimum(xp.maximum(x, low), high))
+_clip.infer(_broadcast_infer)
+_clip.vjp(
+    lambda g, x, low, high: (
+        where(logical_and(x >= low, x <= high), g, 0),
+        where(x < low, g, 0),
+        where(x > high, g, 0),
+    )
+)
+
+
+@public
+def round(x, decimals=0):
+    """Returns each element rounded to `decimals` places, halves to even.
+
+    Args:
+        x: Tensor of any shape.
+        decimals: Number of places; negative ones round to tens, hundreds, ...
+
+    Returns:
+        Tensor of the shape and dtype of `x`.
+    """
+    return _round(as_tensor(x), decimals=int(decimals))
+
+
+@public
+def where(condition, x1=None, x2=None):
+    """Returns `x1` where the condition holds and `x2` elsewhere.
+
+    Args:
+        condition: Tensor; nonzero elements hold.
+        x1: Tensor; broadcasts with the others.
+        x2: Tensor; broadcasts with the others. Without `x1` and `x2`: the indices that hold.
+
+    Returns:
+        Tensor of the promoted dtype of `x1` and `x2`.
+
+    Example:
+        >>> import gpunet
+        >>> gpunet.ops.where([True, False], 1.0, 2.0).tolist()
+        [1.0, 2.0]
+    """
+    condition = as_tensor(condition)
+    if condition.dtype != bool:
+        condition = not_equal(condition, 0)
+    if x1 is None and x2 is None:
+        return FUNCTIONS["nonzero"](condition)
+    if type(x1) in _SCALARS and type(x2) in _SCALARS:
+        x1 = as_tensor(x1, device=condition.device)
+    return _where(condition, *operands(x1, x2))
+
+
+@public
+def clip(x, x_min, x_max):
+    """Returns `x` limited to a range; no gradient flows where it is limited.
+
+    Args:
+        x: Tensor of any shape.
+        x_min: Lower limit: a number, or a tensor that broadcasts with `x`; `None` for none.
+        x_max: Upper limit, likewise.
+
+    Returns:
+        Tensor.
+
+    Example:
+        >>> import gpunet
+        >>> gpunet.ops.clip([-1.0, 0.5, 3.0], 0, 1).tolist()
+        [0.0, 0.5, 1.0]
+    """
+    x = as_tensor(x)
+    if x.dtype == bool:
+        x = cast_to(x, np.dtype(np.int32))
+    if x_min is None and x_max is None:
+        return x
+    if x_min is None:
+        return minimum(x, x_max)
+    if x_max is None:
+        return maximum(x, x_min)
+    x, low = operands(x, x_min)
+    x, high = operands(x, x_max)
+    return _clip(x, cast_to(low, x.dtype), high)
+
+
+@public
+def cast(x, dtype):
+    """Returns the tensor in another dtype; gradients are cast back.
+
+    Args:
+        x: Tensor of any shape.
+        dtype: Target dtype.
+
+    Raises:
+        DTypeError: If gpunet has no such dtype.
+
+    Example:
+        >>> import gpunet
+        >>> gpunet.ops.cast([1.7, -2.0], "int32").tolist()
+        [1, -2]
+    """
+    return cast_to(as_tensor(x), numpy_dtype(dtype))
+
+
+@public
+def to_device(x, device):
+    """Returns the tensor on another device; gradients flow back through the copy.
+
+    Args:
+        x: Tensor of any shape.
+        device: Target device or its name.
+    """
+    x, target = as_tensor(x), Device(device)
+    if x.device is target:
+        return x
+    if state.graph is not None:
+        raise TraceError("A graph stays on one device: move tensors before tracing.")
+    source = x.device
+    copy = custom_gradient(
+        lambda t: (Tensor(move(t.data, source, target), target), lambda g: to_device(g, source))
+    )
+    return copy(x)
+
+
+def alias(name: str, op: Callable) -> Callable:
+    """Makes a public op known by one more name."""
+    FUNCTIONS[name] = op
+    return op
+
+
+abs = alias("abs", absolute)
+divide = alias("divide", true_divide)
+bitwise_invert = alias("bitwise_invert", bitwise_not)
+left_shift = alias("left_shift", bitwise_left_shift)
+right_shift = alias("right_shift", bitwise_right_shift)

@@ -1,4 +1,4 @@
-"""Global settings, with Keras's names: `floatx`, `epsilon`, `image_data_format` and limits for tests."""
+"""Global settings, with Keras's names: `floatx`, `epsilon`, `image_data_format`, limits."""
 
 import os
 
@@ -53,7 +53,7 @@ def set_epsilon(value: float) -> None:
 
 
 def image_data_format() -> str:
-    """Returns where images keep their channels: `"channels_last"` (default) or `"channels_first"`."""
+    """Returns where channels stand: `"channels_last"` (default) or `"channels_first"`."""
     return _settings["image_data_format"]
 
 

@@ -18,7 +18,6 @@ COMPLEX = ("complex64", "complex128")
 NAMES = ("bool", *INTEGERS, *FLOATS, *COMPLEX)
 
 _NUMPY = {name: BFLOAT16 if name == "bfloat16" else np.dtype(name) for name in NAMES}
-_PYTHON = {bool: "bool", int: "int32", float: "float"}
 # Each dtype and the dtypes just above it; "int" and "float" are the weak Python scalars.
 _ABOVE = {
     "bool": ("int",),
@@ -73,12 +72,10 @@ def standardize_dtype(dtype: object) -> str:
         return dtype
     if dtype is None:
         return floatx()
-    if dtype in (int, float, bool):
-        return floatx() if dtype is float else _PYTHON[dtype]
-    if dtype == "int":
-        return "int32"
-    if dtype == "float":
+    if dtype is float or (type(dtype) is str and dtype == "float"):
         return floatx()
+    if dtype is int or (type(dtype) is str and dtype == "int"):
+        return "int32"
     name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
     name = name.removeprefix("torch.").removeprefix("<dtype: '").removesuffix("'>")
     if name not in _NUMPY:

@@ -1,4 +1,4 @@
-"""Devices: `cpu` (NumPy), `cuda:N` (CuPy) and `emulator` (NumPy arrays, CUDA kernels on the CPU)."""
+"""Devices: `cpu` (NumPy), `cuda:N` (CuPy), `emulator` (NumPy arrays, CUDA kernels on the CPU)."""
 
 import contextlib
 import functools
@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Iterator
 from types import ModuleType
+from typing import ClassVar
 
 import numpy as np
 
@@ -37,12 +38,13 @@ class Device:
         ('cuda:1', True)
     """
 
-    _known: dict[str, "Device"] = {}
+    _known: ClassVar[dict[str, "Device"]] = {}
     name: str
     kind: str
     index: int
 
     def __new__(cls, name: "str | Device") -> "Device":
+        """Returns the one device of this name."""
         if isinstance(name, Device):
             return name
         match = re.fullmatch(r"(cpu|gpu|cuda|emulator)(?::(\d+))?", str(name).lower())

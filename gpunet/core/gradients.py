@@ -110,7 +110,7 @@ class GradientTape:
                 + received(unconnected_gradients=unconnected_gradients)
             )
         targets = [as_tensor(y) for y in _leaves(target)]
-        cotangents = _cotangents(targets, output_gradients)
+        cotangents = _cotangents(targets, output_gradients, not isinstance(target, Operators))
         found_leaves, structure = optree.tree_flatten(sources, is_leaf=_is_leaf)
         places = [_place(x, self._tape) for x in found_leaves]
         alone = self._outermost and not self.persistent
@@ -143,10 +143,12 @@ def _place(x, tape):
     return (x.node, x.slot) if on_tape else (None, 0)
 
 
-def _cotangents(targets, given):
+def _cotangents(targets, given, nested):
     if given is None:
         return [None] * len(targets)
-    cotangents = [None if g is None else as_tensor(g) for g in _leaves(given)]
+    # A target that is no nest takes anything that makes a tensor, such as a list of numbers.
+    given = _leaves(given) if nested else [given]
+    cotangents = [None if g is None else as_tensor(g) for g in given]
     for y, g in zip(targets, cotangents, strict=True):
         if g is not None and g.shape != y.shape:
             raise ShapeError(

@@ -5,9 +5,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gpunet.core.state import State, state
+from gpunet.core.state import state
 
-State.names = ()  # the name scopes we are in, outermost first
 _used: Counter[str] = Counter()
 
 

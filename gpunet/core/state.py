@@ -16,6 +16,7 @@ class State(threading.local):
         autocast: The float dtype that Variables are read in, or `None`.
         watching: Whether reading a trainable Variable makes it a source of gradients.
         symbolic: Whether only shapes are inferred, so that layers do not change.
+        names: The name scopes we are in, outermost first.
     """
 
     tape: Any = None
@@ -24,6 +25,7 @@ class State(threading.local):
     autocast: str | None = None
     watching: bool = True
     symbolic: bool = False
+    names: tuple[str, ...] = ()
 
 
 state = State()

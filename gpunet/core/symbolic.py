@@ -7,12 +7,12 @@ from typing import Any
 
 import optree
 
+from gpunet.backend.device import current_device
 from gpunet.core.naming import auto_name
 from gpunet.core.state import mode, state
 from gpunet.core.tensor import FUNCTIONS, Operators, SymbolicArgument, Tensor
 from gpunet.core.trace import Graph, Symbol
 from gpunet.core.variable import StatelessScope, Variable, standardize_shape
-from gpunet.backend.device import current_device
 from gpunet.dtypes import standardize_dtype
 from gpunet.errors import ArgumentError, ShapeError, StateError, TraceError, received
 
@@ -123,6 +123,8 @@ class CallNode:
         """The calls that made the inputs of this one."""
         parents = []
         for x in self.input_tensors:
+            if x._keras_history is None:
+                continue
             operation, index, _ = x._keras_history
             node = operation._inbound_nodes[index]
             if node not in parents:
@@ -214,7 +216,7 @@ def public(f: Callable) -> Callable:
 
 
 def flatten(nest: Any) -> list:
-    """Returns the leaves of a nest of lists, tuples and dicts; tensors are leaves, `None` is not."""
+    """Returns the leaves of a nest of lists, tuples and dicts; `None` is none."""
     return optree.tree_leaves(nest, is_leaf=lambda x: isinstance(x, Operators))
 
 
@@ -236,8 +238,8 @@ def is_keras_tensor(x: Any) -> bool:
 def compute_output_spec(f: Callable, *args: Any, **kwargs: Any) -> Any:
     """Returns the results of `f` as KerasTensors without computing anything.
 
-    `f` is traced; an unknown length is tried with two sizes, and is unknown in the results where
-    these differ. Variables keep their values.
+    `f` is traced; an unknown length is tried with two sizes, and is unknown in the results
+    where these differ. Variables keep their values.
 
     Raises:
         ShapeError: If the shapes of the inputs do not go together.

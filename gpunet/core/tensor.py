@@ -227,12 +227,12 @@ class Tensor(Operators):
         return tensor, (self.numpy().copy(), None, self.device.name)
 
 
-def _exportable(data):
+def _exportable(data: Any) -> Any:
     """NumPy exports neither read-only views of scalars nor scalars: make them arrays."""
     return np.asarray(data) if isinstance(data, np.generic) else data
 
 
-class SymbolicArgument(TypeError):  # noqa: N818 - a signal, caught by every public op
+class SymbolicArgument(TypeError):
     """A KerasTensor met an op: the op is recorded in a functional model instead of computed."""
 
 
@@ -254,7 +254,7 @@ def as_tensor(value: Any, dtype: Any = None, device: Device | None = None) -> Te
         return convert()
     device = device or current_device()
     if isinstance(value, (list, tuple)) and _contains_tensors(value):
-        return FUNCTIONS["stack"](value) if value else value
+        return FUNCTIONS["stack"](value)
     return Tensor(memory.as_array(value, dtype, device), device)
 
 

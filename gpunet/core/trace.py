@@ -66,6 +66,7 @@ class Graph:
         constants: Arrays met while tracing, by the symbol that stands for each.
         cells: For each Variable used: the symbol read, and the symbol of its last value.
         outputs: Symbols of the results.
+        structure: The nest (optree) in which the traced function returned them.
     """
 
     def __init__(self, device: Device):
@@ -75,6 +76,7 @@ class Graph:
         self.constants: dict[Symbol, Any] = {}
         self.cells: dict[int, tuple[Variable, Symbol, Tensor]] = {}
         self.outputs: list[Symbol] = []
+        self.structure: Any = None
         self._constant_symbols: dict[int, Symbol] = {}
 
     # -- recording (called by Primitive and Variable) -------------------------------------------

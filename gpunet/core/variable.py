@@ -1,7 +1,11 @@
-"""Variable: the one thing that changes. A trace turns what it reads and writes into graph inputs
-and outputs; a `StatelessScope` keeps what is written apart."""
+"""Variable: the one thing that changes.
 
-from collections.abc import Callable, Iterable
+A trace turns what it reads and writes into graph inputs and outputs; a `StatelessScope` keeps what
+is written apart.
+"""
+
+import operator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -22,8 +26,8 @@ def standardize_shape(shape: Any, allow_none: bool = False) -> tuple:
         ShapeError: If it is none.
     """
     try:
-        checked = tuple(None if d is None and allow_none else int(d.__index__()) for d in shape)
-    except (TypeError, AttributeError) as error:
+        checked = tuple(None if d is None and allow_none else operator.index(d) for d in shape)
+    except TypeError as error:
         raise ShapeError(f"A shape is a tuple of integers. {received(shape=shape)}") from error
     if any(d is not None and d < 0 for d in checked):
         raise ShapeError(f"A shape has no negative numbers. {received(shape=shape)}")
@@ -317,6 +321,3 @@ class StatelessScope:
 def in_stateless_scope() -> bool:
     """Tells whether a `StatelessScope` is active in this thread."""
     return isinstance(state.scope, StatelessScope)
-
-
-Initializer = Callable[..., Tensor]

@@ -1,3 +1,7 @@
 """Every op, one family a file; flat here, as in `keras.ops`."""
 
+from gpunet.ops.creation import *  # noqa: F403
 from gpunet.ops.elementwise import *  # noqa: F403
+from gpunet.ops.index import *  # noqa: F403
+from gpunet.ops.reduce import *  # noqa: F403
+from gpunet.ops.shape import *  # noqa: F403

@@ -19,7 +19,10 @@ inline T atomic(T* address, Function function) {
 
 #define GPUNET_ATOMIC(name, T, result)                                                           \
   inline T name(T* address, T value) {                                                            \
-    return gpunet::emulator::atomic(address, [=](T old) -> T { return result; });                 \
+    return gpunet::emulator::atomic(address, [=](T old) -> T {                                    \
+      (void)old;                                                                                  \
+      return result;                                                                              \
+    });                                                                                           \
   }
 #define GPUNET_ATOMIC_ORDER(T)                                                                   \
   GPUNET_ATOMIC(atomicMin, T, value < old ? value : old)                                          \

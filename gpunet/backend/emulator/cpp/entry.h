@@ -18,18 +18,20 @@ struct TypeName {
   struct TypeName<T> {                           \
     static constexpr const char* value = name;   \
   };
-#define GPUNET_NAMES(T, V) \
-  GPUNET_NAME(T, #T) GPUNET_NAME(V##2, #T) GPUNET_NAME(V##3, #T) GPUNET_NAME(V##4, #T)
+#define GPUNET_NAMES(T, vector)                                            \
+  GPUNET_NAME(T, #T)                                                       \
+  GPUNET_NAME(vector##2, #T) GPUNET_NAME(vector##3, #T) GPUNET_NAME(vector##4, #T)
+GPUNET_NAMES(signed char, char)
+GPUNET_NAMES(unsigned char, uchar)
 GPUNET_NAMES(short, short)
 GPUNET_NAMES(unsigned short, ushort)
 GPUNET_NAMES(int, int)
-GPUNET_NAMES(unsigned, uint)
+GPUNET_NAMES(unsigned int, uint)
 GPUNET_NAMES(long long, longlong)
 GPUNET_NAMES(unsigned long long, ulonglong)
 GPUNET_NAMES(float, float)
 GPUNET_NAMES(double, double)
-GPUNET_NAMES(signed char, char)
-GPUNET_NAMES(unsigned char, uchar)
+GPUNET_NAME(char, "signed char")
 GPUNET_NAME(long, "long long")
 GPUNET_NAME(unsigned long, "unsigned long long")
 GPUNET_NAME(bool, "bool")
@@ -37,7 +39,6 @@ GPUNET_NAME(__half, "__half")
 GPUNET_NAME(__half2, "__half")
 GPUNET_NAME(__nv_bfloat16, "__nv_bfloat16")
 GPUNET_NAME(__nv_bfloat162, "__nv_bfloat16")
-GPUNET_NAME(void, "void")
 #undef GPUNET_NAMES
 #undef GPUNET_NAME
 

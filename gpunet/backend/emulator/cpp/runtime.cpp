@@ -240,7 +240,7 @@ int barrier(int predicate, const Site& site) {
 void finish(unsigned warp, Group& group, unsigned present) {
   const Group done = group;
   group = warps[warp].groups[--warps[warp].count];
-  void* requests[kWarpSize];
+  void* requests[kWarpSize] = {};
   unsigned lanes[kWarpSize], count = 0;
   for (unsigned bits = done.arrived; bits; bits &= bits - 1) {
     const unsigned lane = static_cast<unsigned>(__builtin_ctz(bits));

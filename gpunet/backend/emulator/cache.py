@@ -1,0 +1,76 @@
+"""Compiled kernels on disk: found again by what they were made from, safe to share and to lose."""
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from gpunet.errors import DeviceError, received
+
+
+def cache_dir() -> Path:
+    """Returns the folder of compiled kernels, made if need be, private to the current user.
+
+    `GPUNET_CACHE_DIR` names it; else it lies in the user's cache folder (`XDG_CACHE_HOME`,
+    `~/.cache`, or `LOCALAPPDATA` on Windows).
+
+    Raises:
+        DeviceError: If it cannot be made, or if another user could put files into it: what lies
+            there is loaded into this process.
+    """
+    folder = _root() / "emulator"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+    except OSError as error:
+        raise DeviceError(
+            f"Compiled kernels cannot be kept: {error}. Set GPUNET_CACHE_DIR to a folder that can "
+            f"be written. {received(folder=str(folder))}"
+        ) from error
+    if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
+        raise DeviceError(
+            "The folder of compiled kernels must belong to the current user and be writable by "
+            f"nobody else; run `chmod 700` on it or set GPUNET_CACHE_DIR. "
+            f"{received(folder=str(folder), owner=status.st_uid, mode=oct(status.st_mode & 0o777))}"
+        )
+    return folder
+
+
+def _root() -> Path:
+    if "GPUNET_CACHE_DIR" in os.environ:
+        return Path(os.environ["GPUNET_CACHE_DIR"])
+    variable = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
+    return Path(os.environ.get(variable) or Path.home() / ".cache") / "gpunet"
+
+
+def cached(key: str, make: Callable[[Path], None]) -> Path:
+    """Returns the file kept under `key`, made by `make(path)` if there is no sound one.
+
+    A file carries the hash of its content in its name: one that was cut short or altered is
+    recognised, dropped and made again. New files appear under their name all at once, so any
+    number of processes may ask at the same time.
+
+    Args:
+        key: Hash of everything the file is made from, in hexadecimal digits.
+        make: Writes the file to the path it is given.
+    """
+    folder = cache_dir() / key[:2]
+    folder.mkdir(mode=0o700, exist_ok=True)
+    for path in folder.glob(f"{key}-*.so"):
+        if path.stem == f"{key}-{_hash(path)}":
+            return path
+        path.unlink(missing_ok=True)
+    handle, name = tempfile.mkstemp(prefix="new-", suffix=".so", dir=folder)
+    os.close(handle)
+    new = Path(name)
+    try:
+        make(new)
+        return new.replace(folder / f"{key}-{_hash(new)}.so")
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]

@@ -1,0 +1,104 @@
+"""Finds the host's C++ compiler and makes shared libraries with it, through the cache."""
+
+import functools
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from gpunet.backend.emulator.cache import cached
+from gpunet.errors import DeviceError, KernelError
+
+CPP = Path(__file__).parent / "cpp"
+# No contraction to fused multiply-adds and no fast math: the same bits on every machine.
+FLAGS = (
+    *("-std=c++17", "-O2", "-fPIC", "-shared", "-fvisibility=hidden"),
+    *("-ffp-contract=off", "-fno-math-errno", "-fno-strict-aliasing"),
+)
+# A kernel throws nothing, and the emulator runs it on one OS thread at a time.
+KERNEL_FLAGS = ("-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-include", "emulator.h")
+_INSTALL = {
+    "linux": "`apt install g++`, `dnf install gcc-c++`, `apk add g++` or `conda install gxx`",
+    "darwin": "`xcode-select --install`",
+}
+_ERROR_LINES = 20
+
+
+@functools.cache
+def compiler() -> tuple[str, ...]:
+    """Returns the command of the C++ compiler: `$CXX`, else `g++`, `clang++` or `c++`.
+
+    Raises:
+        DeviceError: If there is none, or the platform is not one the emulator runs on.
+    """
+    if sys.platform not in _INSTALL:
+        raise DeviceError(
+            "The CUDA emulator runs on Linux and macOS; on Windows use it inside WSL 2. "
+            f"Received: platform={sys.platform!r}"
+        )
+    candidates = [shlex.split(os.environ.get("CXX", "")), ["g++"], ["clang++"], ["c++"]]
+    for command in filter(None, candidates):
+        if shutil.which(command[0]):
+            return tuple(command)
+    raise DeviceError(
+        "The CUDA emulator needs a C++ compiler and found none. Install one with "
+        f"{_INSTALL[sys.platform]}, or name one in the environment variable CXX. "
+        f"Received: CXX={os.environ.get('CXX')!r}"
+    )
+
+
+def build_runtime() -> Path:
+    """Returns the library that schedules the threads of a block, compiled if need be."""
+    return _build((CPP / "runtime.cpp").read_text(), "runtime.cpp", ("-I", str(CPP)))
+
+
+def build_kernel(text: str, expression: str) -> Path:
+    """Returns the library of one kernel, compiled if need be.
+
+    Args:
+        text: CUDA source, as `assemble` returns it.
+        expression: The kernel, with its template arguments: `"scale<float, 256>"`.
+
+    Raises:
+        KernelError: If the source does not compile; the message holds file and line.
+        DeviceError: If there is no C++ compiler.
+    """
+    text += f'\n#line 1 "{expression}"\nGPUNET_ENTRY({expression})\n'
+    return _build(text, expression, ("-I", str(CPP), *KERNEL_FLAGS))
+
+
+def _build(text: str, name: str, flags: tuple[str, ...]) -> Path:
+    command = [*compiler(), *FLAGS, *flags, "-x", "c++", "-"]
+    made_from = "\0".join([_version(), _headers(), *command, text])
+
+    def make(path: Path) -> None:
+        result = subprocess.run(
+            [*command, "-o", str(path)], input=text, capture_output=True, text=True, check=False
+        )
+        if result.returncode:
+            raise KernelError(f"`{name}` does not compile:\n{_excerpt(result.stderr)}")
+
+    return cached(hashlib.sha256(made_from.encode()).hexdigest()[:32], make)
+
+
+@functools.cache
+def _version() -> str:
+    command = [*compiler(), "--version"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+@functools.cache
+def _headers() -> str:
+    return "\0".join(path.read_text() for path in sorted(CPP.iterdir()))
+
+
+def _excerpt(log: str) -> str:
+    """Returns the first lines of a compiler's log from its first error on."""
+    lines = log.splitlines()
+    first = next((i for i, line in enumerate(lines) if "error:" in line), 0)
+    kept = lines[first : first + _ERROR_LINES]
+    left = len(lines) - first - len(kept)
+    return "\n".join(kept + [f"... and {left} more lines"] * (left > 0))

@@ -1,0 +1,182 @@
+"""The command line: `python -m gpunet demo` and `python -m gpunet devices`."""
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+import gpunet
+from gpunet.backend import emulator
+from gpunet.backend.device import Device, cuda_status
+from gpunet.errors import GpunetError
+
+TARGET_ACCURACY = 0.98
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit status, which is not 0 when a check of it failed."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except GpunetError as error:
+        print(f"gpunet: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m gpunet", description=gpunet.__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    demo = commands.add_parser("demo", help="train a small CNN on real handwritten digits")
+    demo.add_argument("--device", help="cpu, cuda, cuda:N or emulator; default: the fastest here")
+    demo.add_argument("--epochs", type=_positive, default=15, help="default: %(default)s")
+    demo.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    demo.add_argument("--save", type=Path, metavar="PATH", help="keep the model, as PATH.keras")
+    demo.set_defaults(run=_demo)
+    devices = commands.add_parser("devices", help="tell which devices work here, and why not")
+    devices.set_defaults(run=_devices)
+    return parser
+
+
+def _positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
+    return number
+
+
+# -- demo ---------------------------------------------------------------------------------------
+
+
+def _demo(options):
+    with gpunet.device(options.device or gpunet.backend.device.current_device()) as device:
+        (x_train, y_train), (x_test, y_test) = gpunet.datasets.digits.load_data()
+        x_train, x_test = (x[..., None].astype("float32") / 16 for x in (x_train, x_test))
+        print(f"Training on {len(x_train)} of scikit-learn's handwritten digits, device {device}.\n")
+        first_losses = _first_losses(device, options.seed, x_train, y_train)
+        model = _model(options.seed)
+        model.summary()
+        start = time.perf_counter()
+        model.fit(x_train, y_train, batch_size=64, epochs=options.epochs)
+        seconds = time.perf_counter() - start
+        _, accuracy = model.evaluate(x_test, y_test, batch_size=256, verbose=0)
+        probabilities = model.predict(x_test, batch_size=256, verbose=0)
+        _show_digits(x_test, y_test, probabilities)
+        print(f"\nTest accuracy {accuracy:.4f} on {len(x_test)} digits held out, {seconds:.1f} s.")
+        print("First-step loss " + ", ".join(f"{k}: {v:.7f}" for k, v in first_losses.items()))
+        _save_and_reload(model, x_test, probabilities, options.save)
+    return _verdict(accuracy, first_losses, full=options.epochs >= 15)
+
+
+def _model(seed):
+    gpunet.utils.set_random_seed(seed)
+    layers = gpunet.layers
+    model = gpunet.Sequential(
+        [
+            gpunet.Input((8, 8, 1)),
+            layers.Conv2D(32, 3, padding="same", use_bias=False),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Conv2D(64, 3, padding="same", activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Dropout(0.25),
+            layers.Flatten(),
+            layers.Dense(128, activation="relu"),
+            layers.Dropout(0.5),
+            layers.Dense(10),
+        ],
+        name="digits",
+    )
+    loss = gpunet.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(gpunet.optimizers.Adam(2e-3), loss, metrics=["accuracy"])
+    return model
+
+
+def _first_losses(device, seed, x, y):
+    """The loss of the first step here and on the CPU: the same seed gives the same step."""
+    losses = {}
+    for name in dict.fromkeys(["cpu", device.name]):
+        with gpunet.device(name):
+            losses[name] = float(_model(seed).train_on_batch(x[:64], y[:64])[0])
+    return losses
+
+
+def _show_digits(images, labels, probabilities, count=6):
+    """Prints images in half blocks: each character shows two pixels, one above the other."""
+    shades = " ░▒▓█" if _prints_unicode() else " .:*#"
+    print()
+    for row in range(8):
+        lines = [images[i, row, :, 0] for i in range(count)]
+        print("   ".join("".join(shades[int(p * 4.99)] * 2 for p in line) for line in lines))
+    for i in range(count):
+        guess = probabilities[i].argmax()
+        mark = "" if guess == labels[i] else f" (is {labels[i]})"
+        print(f"{f'looks like {guess}{mark}':<19}", end="")
+    print()
+
+
+def _prints_unicode():
+    return (sys.stdout.encoding or "").lower().startswith("utf")
+
+
+def _save_and_reload(model, x, expected, path):
+    with tempfile.TemporaryDirectory() as folder:
+        target = (path or Path(folder, "digits")).with_suffix(".keras")
+        model.save(target)
+        loaded = gpunet.models.load_model(target)
+        np.testing.assert_array_equal(loaded.predict(x, batch_size=256, verbose=0), expected)
+        size = target.stat().st_size / 1e6
+        where = f"Saved to {target}" if path else "Saved"
+        print(f"{where} ({size:.1f} MB), loaded again, and checked: the same predictions.")
+
+
+def _verdict(accuracy, losses, full):
+    here, cpu = list(losses.values())[-1], losses["cpu"]
+    if abs(here - cpu) > 1e-5:
+        print(f"FAILED: the first step differs from that on the CPU by {here - cpu:.1e}.")
+        return 1
+    if full and accuracy < TARGET_ACCURACY:
+        print(f"FAILED: a test accuracy of at least {TARGET_ACCURACY} was expected.")
+        return 1
+    return 0
+
+
+# -- devices ------------------------------------------------------------------------------------
+
+
+def _devices(options):
+    print(f"gpunet {gpunet.__version__}, Python {platform.python_version()}, {platform.platform()}")
+    print(f"cpu         works: {os.cpu_count()} cores, NumPy {np.__version__}")
+    count, reason = cuda_status()
+    for i in range(count):
+        print(f"cuda:{i:<7}works: {_describe_gpu(i)}")
+    if not count:
+        print(f"cuda        does not work here: {reason}")
+    works, reason = emulator.available()
+    print(f"emulator    {'works' if works else 'does not work here'}: {reason}")
+    print(f"The default is {gpunet.backend.device.current_device()}.")
+    return 0
+
+
+def _describe_gpu(index):
+    cupy = Device(f"cuda:{index}").xp
+    runtime = cupy.cuda.runtime
+    properties = runtime.getDeviceProperties(index)
+    free, total = cupy.cuda.Device(index).mem_info
+    name = properties["name"].decode()
+    return (
+        f"{name}, compute capability {properties['major']}.{properties['minor']}, "
+        f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free, CUDA driver "
+        f"{runtime.driverGetVersion()}, CuPy {cupy.__version__}"
+    )
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of the libraries that gpunet computes with."""
+    return {name: importlib.metadata.version(name) for name in ("numpy", "ml_dtypes", "optree")}

@@ -175,10 +175,11 @@ def _weights_of_outputs(y, sample_weight):
         return sample_weight
     if isinstance(sample_weight, (list, tuple, dict)):
         wanted = optree.tree_structure(y)
-        if optree.tree_structure(sample_weight) != wanted:
+        given = optree.tree_structure(sample_weight)
+        if given != wanted:
             raise ArgumentError(
                 "You should provide one `sample_weight` array per output in `y`. The two "
-                f"structures did not match. {received(y=wanted, sample_weight=optree.tree_structure(sample_weight))}"
+                f"structures did not match. {received(y=wanted, sample_weight=given)}"
             )
         return sample_weight
     shape = sample_weight.shape

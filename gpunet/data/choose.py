@@ -87,7 +87,7 @@ def _is_torch_loader(x):
 
 def _warn_shuffle(what):
     warnings.warn(
-        f"`shuffle=True` was passed, but will be ignored since the data `x` was provided as {what}, "
-        "which is expected to be shuffled already.",
+        "`shuffle=True` was passed, but will be ignored since the data `x` was provided as "
+        f"{what}, which is expected to be shuffled already.",
         stacklevel=4,
     )

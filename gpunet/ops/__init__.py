@@ -5,3 +5,5 @@ from gpunet.ops.elementwise import *  # noqa: F403
 from gpunet.ops.index import *  # noqa: F403
 from gpunet.ops.reduce import *  # noqa: F403
 from gpunet.ops.shape import *  # noqa: F403
+from gpunet.ops.contraction import *  # noqa: F403
+from gpunet.ops.products import *  # noqa: F403

@@ -5,6 +5,7 @@ function with its docstring. Two operands are brought to one dtype first (JAX's 
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,11 @@ from gpunet.core.tensor import FUNCTIONS, Tensor, as_tensor
 from gpunet.core.trace import Symbol
 from gpunet.dtypes import BFLOAT16, numpy_dtype, result_type
 from gpunet.errors import TraceError
+from gpunet.ops.elementwise_launch import binary_rule, cast_rule, unary_rule, where_rule
 
 cast_primitive = Primitive("cast(x, *, dtype) -> y")
 cast_primitive.array(lambda xp, x, dtype: x.astype(dtype))
+cast_primitive.cuda(cast_rule)
 cast_primitive.infer(lambda x, dtype: Symbol(x.shape, dtype))
 cast_primitive.vjp(lambda g, x_dtype, dtype: cast_to(g, x_dtype))
 
@@ -98,6 +101,7 @@ def unary(
     example: str = "",
     to_float: bool = True,
     result: Any = None,
+    kernel: bool = True,
 ) -> Callable:
     """Declares an op of one operand.
 
@@ -109,13 +113,15 @@ def unary(
         example: Doctest line(s).
         to_float: Whether integers are cast to `floatx()` first.
         result: Dtype of the result where it is not the operand's.
+        kernel: Whether `scalar.cuh` has a functor of this name.
     """
     primitive = Primitive(f"{name}(x) -> y")
     if array is None:
         primitive.cpu(getattr(np, name))
-        primitive.array(lambda xp, x: getattr(xp, name)(x))
-    else:
-        primitive.array(array)
+        array = lambda xp, x: getattr(xp, name)(x)  # noqa: E731
+    primitive.array(array)
+    if kernel:
+        primitive.cuda(unary_rule(name, partial(array, np), result))
     primitive.infer(lambda x: Symbol(x.shape, result or x.dtype))
     if vjp is not None:
         primitive.vjp(vjp)
@@ -139,14 +145,16 @@ def binary(
     example: str = "",
     to_float: bool = False,
     result: Any = None,
+    kernel: bool = True,
 ) -> Callable:
     """Declares an op of two operands that broadcast; see `unary`."""
     primitive = Primitive(f"{name}(x1, x2) -> y")
     if array is None:
         primitive.cpu(getattr(np, name))
-        primitive.array(lambda xp, x1, x2: getattr(xp, name)(x1, x2))
-    else:
-        primitive.array(array)
+        array = lambda xp, x1, x2: getattr(xp, name)(x1, x2)  # noqa: E731
+    primitive.array(array)
+    if kernel:
+        primitive.cuda(binary_rule(name, partial(array, np), result))
     if result is None:
         primitive.infer(_broadcast_infer)
     else:
@@ -248,12 +256,14 @@ hypot = binary(
 ldexp = binary(
     "ldexp", "Returns `x1 * 2**x2`.", array=lambda xp, x1, x2: x1 * xp.exp2(x2), to_float=True
 )
-nextafter = binary("nextafter", "Returns the next number after `x1` towards `x2`.", to_float=True)
+nextafter = binary(
+    "nextafter", "Returns the next number after `x1` towards `x2`.", to_float=True, kernel=False
+)
 heaviside = binary(
     "heaviside", "Returns 0 where `x1 < 0`, 1 where `x1 > 0`, `x2` where it is 0.", to_float=True
 )
-gcd = binary("gcd", "Returns the greatest common divisor of integers.")
-lcm = binary("lcm", "Returns the least common multiple of integers.")
+gcd = binary("gcd", "Returns the greatest common divisor of integers.", kernel=False)
+lcm = binary("lcm", "Returns the least common multiple of integers.", kernel=False)
 
 
 def _share(g, x1, x2, wins):
@@ -387,6 +397,7 @@ _round.vjp(lambda g, decimals: g * 0)
 
 _where = Primitive("where(condition, x1, x2) -> y")
 _where.array(lambda xp, condition, x1, x2: xp.where(condition, x1, x2))
+_where.cuda(where_rule)
 _where.infer(lambda c, a, b: Symbol(np.broadcast_shapes(c.shape, a.shape, b.shape), a.dtype))
 _where.vjp(
     lambda g, condition, needs: (

@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gpunet.core.tensor import Tensor
 from gpunet.dtypes import BFLOAT16
 from gpunet.ops.elementwise import cast_to
 
@@ -15,7 +14,7 @@ _FLOAT16 = np.dtype(np.float16)
 
 def is_half(dtype: np.dtype) -> bool:
     """Tells whether a dtype is float16 or bfloat16."""
-    return dtype == _FLOAT16 or dtype == BFLOAT16
+    return dtype in (_FLOAT16, BFLOAT16)
 
 
 def statistics_dtype(dtype: np.dtype) -> np.dtype:
@@ -55,8 +54,3 @@ def widened_composite(composite: Callable) -> Callable:
         return cast_to(y, dtype)
 
     return wide
-
-
-def result_dtype(*tensors: Tensor) -> np.dtype:
-    """Returns the dtype of the first tensor, which the others must have."""
-    return tensors[0].dtype

@@ -11,6 +11,8 @@ import numpy as np
 from gpunet.ops.elementwise import exp, unary
 from gpunet.ops.precision import widened
 
+__all__ = ["erf", "erfc", "erfinv", "logit"]
+
 _TWO_OVER_SQRT_PI = 1.1283791670955126
 _INVERSE_SQRT_PI = 0.5641895835477563
 _BLOCK = 16384  # elements at once: temporaries stay in the cache
@@ -225,11 +227,12 @@ def _cupy_or(name, on_numpy):
     return widened(rule)
 
 
+erf_rule = _cupy_or("erf", _erf_numpy)
 erf = unary(
     "erf",
     "Returns the error function, `2 / sqrt(pi)` times the integral of `exp(-t**2)` from 0 to `x`.",
     lambda g, x: g * (exp(-x * x) * _TWO_OVER_SQRT_PI),
-    _cupy_or("erf", _erf_numpy),
+    erf_rule,
     ">>> gpunet.ops.erf([0.0, 5.0]).tolist()\n        [0.0, 1.0]",
 )
 erfc = unary(

@@ -1,0 +1,276 @@
+"""Optimizer steps as fused ops: one primitive moves one weight and its slots by one step.
+
+16-bit weights are computed in float32 and rounded once. `learning_rate` and `step` are scalar
+tensors, because they change from step to step; what does not change is an attribute.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from gpunet.core.primitive import Primitive
+from gpunet.core.tensor import Tensor
+from gpunet.core.trace import Symbol
+from gpunet.dtypes import BFLOAT16
+from gpunet.ops.elementwise import cast_to, maximum, multiply, power, sqrt, square
+from gpunet.ops.reduce import sum as sum_op
+
+__all__: list[str] = []  # primitives for `gpunet.optimizers`; `keras.ops` has no such names
+
+TILE = 16384  # elements: six float32 arrays of this length stay in a 512 KiB cache
+_FLOAT32 = np.dtype(np.float32)
+_HALVES = (np.dtype(np.float16), BFLOAT16)
+
+
+def _wide(dtype):
+    return _FLOAT32 if dtype in _HALVES else dtype
+
+
+def _same_as(*names_of_outputs):
+    """Shapes of the results: those of the weight and the slots, which are the inputs but `g`."""
+
+    def infer(w, g, *rest, **attributes):
+        slots = rest[: len(names_of_outputs) - 1]
+        outs = tuple(Symbol(x.shape, x.dtype) for x in (w, *slots))
+        return outs if len(outs) > 1 else outs[0]
+
+    return infer
+
+
+def _in_float32(composite):
+    """Runs a composite on casts of its inputs, and rounds its results to the weight's dtype."""
+
+    @functools.wraps(composite)
+    def run(w, *rest, **attributes):
+        dtype = w.dtype
+        wide = _wide(dtype)
+        outs = composite(*[cast_to(x, wide) for x in (w, *rest)], **attributes)
+        if isinstance(outs, tuple):
+            return tuple(cast_to(y, dtype) for y in outs)
+        return cast_to(outs, dtype)
+
+    return run
+
+
+def _tiled(update: Callable) -> Callable:
+    """Makes a CPU rule of `update(outs, arrays, scratch, scalars, **attributes)`.
+
+    It is given float arrays that fit the cache, piece by piece for large weights, and writes the
+    results into `outs`; so a step allocates its results and nothing else.
+    """
+
+    def rule(*inputs, count, slots, **attributes):
+        arrays, scalars = inputs[:count], [float(x) for x in inputs[count:]]
+        w = arrays[0]
+        if w.dtype in _HALVES:
+            wide = [np.asarray(x, np.float32) for x in arrays]
+            outs = rule(*wide, *inputs[count:], count=count, slots=slots, **attributes)
+            rounded = [y.astype(w.dtype) for y in (outs if slots else (outs,))]
+            return tuple(rounded) if slots else rounded[0]
+        shape, size = w.shape, w.size
+        outs = [np.empty(shape, w.dtype) for _ in range(1 + slots)]
+        if size <= TILE and w.ndim:
+            update(outs, arrays, np.empty(shape, w.dtype), scalars, **attributes)
+        else:
+            flat = [x.reshape(-1) for x in map(np.asarray, arrays)]
+            flat_outs = [y.reshape(-1) for y in outs]
+            scratch = np.empty(min(size, TILE), w.dtype)
+            for i in range(0, size, TILE):
+                part = slice(i, i + TILE)
+                pieces = [x[part] for x in flat]
+                update([y[part] for y in flat_outs], pieces, scratch[: pieces[0].size], scalars,
+                       **attributes)
+        return tuple(outs) if slots else outs[0]
+
+    return rule
+
+
+def _decayed(w, learning_rate, weight_decay):
+    return w * (1.0 - learning_rate * weight_decay) if weight_decay else w
+
+
+# -- SGD ----------------------------------------------------------------------------------------
+
+sgd_update = Primitive("sgd_update(w, g, learning_rate, *, weight_decay) -> new_w")
+sgd_update.infer(_same_as("w"))
+
+
+@sgd_update.composite
+@_in_float32
+def _(w, g, learning_rate, weight_decay):
+    return _decayed(w, learning_rate, weight_decay) - g * learning_rate
+
+
+@_tiled
+def _sgd(outs, arrays, scratch, scalars, weight_decay):
+    (out,), (w, g), (rate,) = outs, arrays, scalars
+    np.multiply(g, rate, scratch)
+    if weight_decay:
+        np.multiply(w, 1.0 - rate * weight_decay, out)
+        out -= scratch
+    else:
+        np.subtract(w, scratch, out)
+
+
+sgd_update.cpu(functools.partial(_sgd, count=2, slots=0))
+
+momentum_update = Primitive(
+    "momentum_update(w, g, m, learning_rate, *, momentum, nesterov, weight_decay) -> new_w, new_m"
+)
+momentum_update.infer(_same_as("w", "m"))
+
+
+@momentum_update.composite
+@_in_float32
+def _(w, g, m, learning_rate, momentum, nesterov, weight_decay):
+    step = g * learning_rate
+    m = m * momentum - step
+    return _decayed(w, learning_rate, weight_decay) + (m * momentum - step if nesterov else m), m
+
+
+@_tiled
+def _momentum(outs, arrays, scratch, scalars, momentum, nesterov, weight_decay):
+    (new_w, new_m), (w, g, m), (rate,) = outs, arrays, scalars
+    np.multiply(g, rate, scratch)
+    np.multiply(m, momentum, new_m)
+    new_m -= scratch
+    if nesterov:
+        np.multiply(new_m, momentum, new_w)
+        new_w -= scratch
+        move = new_w
+    else:
+        move = new_m
+    if weight_decay:
+        np.multiply(w, 1.0 - rate * weight_decay, scratch)
+        w = scratch
+    np.add(w, move, new_w)
+
+
+momentum_update.cpu(functools.partial(_momentum, count=3, slots=1))
+
+# -- RMSprop ------------------------------------------------------------------------------------
+
+rmsprop_update = Primitive(
+    "rmsprop_update(w, g, v, learning_rate, *, rho, epsilon, weight_decay) -> new_w, new_v"
+)
+rmsprop_update.infer(_same_as("w", "v"))
+
+
+@rmsprop_update.composite
+@_in_float32
+def _(w, g, v, learning_rate, rho, epsilon, weight_decay):
+    v = v * rho + square(g) * (1.0 - rho)
+    return _decayed(w, learning_rate, weight_decay) - g * learning_rate / sqrt(v + epsilon), v
+
+
+@_tiled
+def _rmsprop(outs, arrays, scratch, scalars, rho, epsilon, weight_decay):
+    (new_w, new_v), (w, g, v), (rate,) = outs, arrays, scalars
+    np.multiply(g, g, scratch)
+    scratch *= 1.0 - rho
+    np.multiply(v, rho, new_v)
+    new_v += scratch
+    np.add(new_v, epsilon, scratch)
+    np.sqrt(scratch, scratch)
+    np.divide(g, scratch, scratch)
+    scratch *= rate
+    if weight_decay:
+        np.multiply(w, 1.0 - rate * weight_decay, new_w)
+        w = new_w
+    np.subtract(w, scratch, new_w)
+
+
+rmsprop_update.cpu(functools.partial(_rmsprop, count=3, slots=1))
+
+# -- Adam ---------------------------------------------------------------------------------------
+
+adam_update = Primitive(
+    "adam_update(w, g, m, v, learning_rate, step, *, beta_1, beta_2, epsilon, weight_decay)"
+    " -> new_w, new_m, new_v"
+)
+adam_update.infer(_same_as("w", "m", "v"))
+
+
+@adam_update.composite
+@_in_float32
+def _(w, g, m, v, learning_rate, step, beta_1, beta_2, epsilon, weight_decay):
+    """Kingma, Ba, 2014; the weight decay is that of Loshchilov, Hutter, 2017; `step` is from 1."""
+    corrected = sqrt(1.0 - power(beta_2, step)) / (1.0 - power(beta_1, step)) * learning_rate
+    m = m + (g - m) * (1.0 - beta_1)
+    v = v + (square(g) - v) * (1.0 - beta_2)
+    return _decayed(w, learning_rate, weight_decay) - m * corrected / (sqrt(v) + epsilon), m, v
+
+
+@_tiled
+def _adam(outs, arrays, scratch, scalars, beta_1, beta_2, epsilon, weight_decay):
+    (new_w, new_m, new_v), (w, g, m, v), (rate, step) = outs, arrays, scalars
+    corrected = rate * math.sqrt(1.0 - beta_2**step) / (1.0 - beta_1**step)
+    np.multiply(g, 1.0 - beta_1, scratch)
+    np.multiply(m, beta_1, new_m)
+    new_m += scratch
+    np.multiply(g, g, scratch)
+    scratch *= 1.0 - beta_2
+    np.multiply(v, beta_2, new_v)
+    new_v += scratch
+    np.sqrt(new_v, scratch)
+    scratch += epsilon
+    np.divide(new_m, scratch, scratch)
+    scratch *= corrected
+    if weight_decay:
+        np.multiply(w, 1.0 - rate * weight_decay, new_w)
+        w = new_w
+    np.subtract(w, scratch, new_w)
+
+
+adam_update.cpu(functools.partial(_adam, count=4, slots=2))
+
+# -- clipping and averaging -----------------------------------------------------------------------
+
+sum_squares = Primitive("sum_squares(*xs) -> y")
+
+
+@sum_squares.composite
+def _(*xs):
+    total = None
+    for x in xs:
+        x = cast_to(x, _wide(x.dtype))
+        squares = sum_op(multiply(x, x))
+        total = squares if total is None else total + squares
+    return total
+
+
+@sum_squares.cpu
+def _(*xs):
+    total = 0.0
+    for x in xs:
+        flat = np.asarray(x).reshape(-1)
+        if flat.dtype in _HALVES:
+            flat = flat.astype(np.float32)
+        total += float(np.dot(flat, flat))
+    return np.asarray(total, _wide(xs[0].dtype))
+
+
+sum_squares.infer(lambda *xs: Symbol((), _wide(xs[0].dtype)))
+
+
+def clip_by_norm(x: Tensor, norm: Tensor, limit: float) -> Tensor:
+    """Returns `x * limit / max(norm, limit)` in the dtype of `x`."""
+    scale = limit / maximum(norm, limit)
+    return multiply(x, cast_to(scale, x.dtype))
+
+
+def global_norm(xs: list[Tensor]) -> Tensor:
+    """Returns the square root of the sum of the squares of all elements of all tensors."""
+    return sqrt(sum_squares(*xs))
+
+
+average_update = Primitive("average_update(average, w, *, momentum) -> new_average")
+average_update.infer(lambda average, w, momentum: Symbol(average.shape, average.dtype))
+
+
+@average_update.composite
+@_in_float32
+def _(average, w, momentum):
+    return average * momentum + w * (1.0 - momentum)

@@ -203,6 +203,10 @@ __device__ __forceinline__ T warp_reduce(T value, Operation operation) {
 template <int BLOCK, typename Operation, typename T>
 __device__ __forceinline__ T block_reduce(T value, Operation operation) {
   static_assert(BLOCK % 32 == 0 && BLOCK <= 1024, "a block of whole warps");
+#ifdef GPUNET_EMULATOR
+  if (blockDim.x != BLOCK)
+    gpunet::emulator::runtime->fail("block_reduce<%d> in a block of %u threads", BLOCK, blockDim.x);
+#endif
   constexpr int kWarps = BLOCK / 32;
   value = warp_reduce(value, operation);
   if constexpr (kWarps > 1) {

@@ -85,6 +85,22 @@ __device__ __forceinline__ A log_add_exp(A x1, A x2) {
   return most == least ? most + log(A(2)) : most + log1p(exp(least - most));
 }
 
+template <typename A>
+__device__ __forceinline__ A sigmoid(A x) {  // of -|x|, so that exp cannot overflow
+  const A small = exp(x < A(0) ? x : -x);
+  return (x < A(0) ? small : A(1)) / (A(1) + small);
+}
+
+template <typename A>
+__device__ __forceinline__ A softplus(A x) {
+  return (x > A(0) ? x : A(0)) + log1p(exp(x > A(0) ? -x : x));
+}
+
+template <typename A>
+__device__ __forceinline__ A clamp(A x, A low, A high) {
+  return x < low ? low : x > high ? high : x;
+}
+
 // ---- one operand --------------------------------------------------------------------------------
 
 GPUNET_UNARY(Identity, x)
@@ -127,6 +143,28 @@ GPUNET_UNARY(Signbit, copysign(A(1), x) < A(0))
 GPUNET_UNARY(LogicalNot, x == A(0))
 GPUNET_UNARY(Nonzero, x != A(0))
 GPUNET_UNARY(BitwiseNot, ~x)
+
+// ---- activations --------------------------------------------------------------------------------
+
+GPUNET_UNARY(Relu, x > A(0) || x != x ? x : A(0))
+GPUNET_UNARY(Relu6, clamp(x, A(0), A(6)))
+GPUNET_UNARY(Sigmoid, sigmoid(x))
+GPUNET_UNARY(Silu, x * sigmoid(x))
+GPUNET_UNARY(LogSigmoid, -softplus(-x))
+GPUNET_UNARY(Softplus, softplus(x))
+GPUNET_UNARY(Softsign, x / (A(1) + (x < A(0) ? -x : x)))
+GPUNET_UNARY(HardSigmoid, clamp(x / A(6) + A(0.5), A(0), A(1)))
+GPUNET_UNARY(HardSilu, x * clamp(x / A(6) + A(0.5), A(0), A(1)))
+GPUNET_UNARY(Mish, x * tanh(softplus(x)))
+GPUNET_UNARY(Erf, erf(x))
+GPUNET_UNARY(Erfc, erfc(x))
+GPUNET_UNARY(Erfinv, erfinv(x))
+GPUNET_UNARY(Logit, log(x / (A(1) - x)))
+
+// Gradients: x1 is the cotangent of the result, x2 the result (or the operand, for Silu).
+GPUNET_BINARY(ReluGrad, x2 > A(0) ? x1 : A(0))
+GPUNET_BINARY(SigmoidGrad, x1 * x2 * (A(1) - x2))
+GPUNET_BINARY(SiluGrad, x1 * sigmoid(x2) * (A(1) + x2 * (A(1) - sigmoid(x2))))
 
 // ---- two operands -------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ Both get the same text, instantiation, grid, block and arguments.
 """
 
 import functools
+import operator
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -168,13 +169,18 @@ class Kernel:
         return CudaFunction(self.text, self.expression, device)
 
     def _shape(self, name, value, limits):
-        shape = value if isinstance(value, tuple) else (value,)
-        if len(shape) < 3:
-            shape = (*shape, 1, 1)[:3] if len(shape) == 1 else (*shape, 1)
-        if len(shape) != 3 or not all(0 <= n <= most for n, most in zip(shape, limits, strict=True)):
-            raise KernelError(f"`{self.expression}`: `{name}` is an int or up to three, at most "
-                              f"{limits}. {received(**{name: value})}")
-        return shape
+        """Returns a grid or block as three ints."""
+        try:
+            shape = (value,) if isinstance(value, int) else tuple(map(operator.index, value))
+            x, y, z = shape + (1,) * (3 - len(shape))
+            if 0 <= x <= limits[0] and 0 <= y <= limits[1] and 0 <= z <= limits[2]:
+                return x, y, z
+        except (TypeError, ValueError):  # not integers, or more than three
+            pass
+        raise KernelError(
+            f"`{self.expression}`: `{name}` is an int or up to three, at most {limits}. "
+            f"{received(**{name: value})}"
+        )
 
     def _device(self, args):
         """Returns the CUDA device of the arrays in `args`, or None for NumPy arrays."""

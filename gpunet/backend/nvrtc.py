@@ -130,7 +130,7 @@ class _Program:
         failed = _nvrtc().nvrtcCompileProgram(self._handle, len(encoded), array)
         log = self._bytes("ProgramLog").rstrip(b"\0").decode()
         if failed:
-            raise KernelError(f"NVRTC: the source does not compile:\n{log}")
+            raise KernelError(f"NVRTC {' '.join(options)}: the source does not compile:\n{log}")
         return log
 
     def lowered_name(self, expression):

@@ -90,18 +90,19 @@ class CallbackList(Callback):
         wanting = [c for c in self.callbacks if overrides(c, hook)]
         if not wanting:
             return None
-        return lambda batch, logs=None: self._call(wanting, hook, batch, logs)
+        return lambda batch, logs=None: _call_on_batch(wanting, hook, batch, logs)
 
-    def _call(self, callbacks, hook, *args):
-        *position, logs = args
-        plain = None
-        for callback in callbacks:
-            if "reads_logs_later" in vars(type(callback)):
-                getattr(callback, hook)(*position, logs)
-                continue
-            if plain is None:
-                plain = pythonify_logs(logs)
-            getattr(callback, hook)(*position, plain)
+
+def _call_on_batch(callbacks, hook, batch, logs):
+    """Those who read logs later get them as they are; the others share one dict of floats."""
+    plain = None
+    for callback in callbacks:
+        if "reads_logs_later" in vars(type(callback)):
+            getattr(callback, hook)(batch, logs)
+            continue
+        if plain is None:
+            plain = pythonify_logs(logs)
+        getattr(callback, hook)(batch, logs=plain)
 
 
 def _check(i, callback):
@@ -116,21 +117,34 @@ def _check(i, callback):
         )
 
 
+def _on_batch(hook):
+    def call(self, batch, logs=None):
+        _call_on_batch(self.callbacks, hook, batch, logs)
+
+    return call
+
+
 def _on_epoch(hook):
     def call(self, epoch, logs=None):
-        self._call(self.callbacks, hook, epoch, logs)
+        logs = pythonify_logs(logs)  # shared: what one callback adds, the next ones see
+        for callback in self.callbacks:
+            getattr(callback, hook)(epoch, logs)
 
     return call
 
 
 def _on_run(hook):
     def call(self, logs=None):
-        self._call(self.callbacks, hook, logs)
+        logs = pythonify_logs(logs)
+        for callback in self.callbacks:
+            getattr(callback, hook)(logs)
 
     return call
 
 
-for _name in (*_BATCH_HOOKS, "on_epoch_begin", "on_epoch_end"):
+for _name in _BATCH_HOOKS:
+    setattr(CallbackList, _name, _on_batch(_name))
+for _name in ("on_epoch_begin", "on_epoch_end"):
     setattr(CallbackList, _name, _on_epoch(_name))
 for _part in ("train", "test", "predict"):
     for _when in ("begin", "end"):
@@ -143,14 +157,14 @@ def read_logs(logs: Any) -> dict[str, Any]:
 
 
 def pythonify_logs(logs: Any) -> dict[str, Any]:
-    """Returns logs with floats in place of scalar tensors and arrays; nested dicts are merged.
+    """Returns logs with floats in place of scalar tensors, sorted by name; nested dicts are merged.
 
     Example:
-        >>> pythonify_logs({"loss": np.float32(0.5), "more": {"accuracy": 1}})
-        {'loss': 0.5, 'accuracy': 1.0}
+        >>> pythonify_logs({"loss": np.float32(0.5), "accuracy": 1})
+        {'accuracy': 1.0, 'loss': 0.5}
     """
     result: dict[str, Any] = {}
-    for key, value in read_logs(logs).items():
+    for key, value in sorted(read_logs(logs).items()):
         if isinstance(value, dict):
             result.update(pythonify_logs(value))
             continue

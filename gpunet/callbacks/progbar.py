@@ -64,8 +64,8 @@ class Progbar:
             )
         self.target, self.width, self.verbose = target, width, verbose
         self.unit_name = unit_name
-        self.stateful_metrics = None if stateless_metrics is not None else set(
-            stateful_metrics or ()
+        self.stateful_metrics = (
+            None if stateless_metrics is not None else set(stateful_metrics or ())
         )
         self.stateless_metrics = set(stateless_metrics or ())
         self._rewrites = _rewrites()

@@ -17,6 +17,7 @@ class State(threading.local):
         watching: Whether reading a trainable Variable makes it a source of gradients.
         symbolic: Whether only shapes are inferred, so that layers do not change.
         names: The name scopes we are in, outermost first.
+        budget: Is told of the bytes of each new Variable and may refuse them, or `None`.
     """
 
     tape: Any = None
@@ -26,6 +27,7 @@ class State(threading.local):
     watching: bool = True
     symbolic: bool = False
     names: tuple[str, ...] = ()
+    budget: Any = None
 
 
 state = State()

@@ -4,6 +4,7 @@ A trace turns what it reads and writes into graph inputs and outputs; a `Statele
 is written apart.
 """
 
+import math
 import operator
 from collections.abc import Iterable
 from typing import Any
@@ -93,6 +94,8 @@ class Variable(Operators):
                 if shape is None:
                     raise ArgumentError("A Variable with a callable initializer needs `shape`.")
                 shape, dtype = standardize_shape(shape), standardize_dtype(dtype)
+                if state.budget is not None:  # a file is being loaded that asks for this size
+                    state.budget.take(self.path, math.prod(shape) * numpy_dtype(dtype).itemsize)
                 value = as_tensor(initializer(shape, dtype=dtype), dtype)
             else:
                 value = as_tensor(initializer, dtype)

@@ -295,7 +295,7 @@ def einsum_shapes(
         "kernel": tuple(known[letter] for letter in kernel),
         "bias": bias,
         "output": (*elided, *named) if left else (*named, *elided),
-        "input_axes": [i for i, letter in enumerate(kernel) if letter in inputs],
+        "input_axes": [i for i, letter in enumerate(kernel) if letter not in outputs],
         "output_axes": [i for i, letter in enumerate(kernel) if letter in outputs],
     }
 

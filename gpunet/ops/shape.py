@@ -320,14 +320,10 @@ def stack(x, axis=0):
     tensors = same_dtype(_not_empty(x))
     shape = tensors[0].shape
     if any(t.shape != shape for t in tensors):
-        raise ShapeError(
-            f"stack needs equal shapes. {received(shapes=[t.shape for t in tensors])}"
-        )
+        raise ShapeError(f"stack needs equal shapes. {received(shapes=[t.shape for t in tensors])}")
     axis = one_axis(axis, len(shape) + 1)
     longer = (*shape[:axis], 1, *shape[axis:])
-    return concatenate_primitive(
-        *[reshape_primitive(t, shape=longer) for t in tensors], axis=axis
-    )
+    return concatenate_primitive(*[reshape_primitive(t, shape=longer) for t in tensors], axis=axis)
 
 
 @public

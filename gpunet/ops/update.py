@@ -16,6 +16,7 @@ from gpunet.core.trace import Symbol
 from gpunet.dtypes import BFLOAT16
 from gpunet.ops.elementwise import cast_to, maximum, multiply, power, sqrt, square
 from gpunet.ops.reduce import sum as sum_op
+from gpunet.ops.update_launch import adam_rule, momentum_rule, rmsprop_rule, sgd_rule
 
 __all__: list[str] = []  # primitives for `gpunet.optimizers`; `keras.ops` has no such names
 
@@ -115,6 +116,7 @@ def _sgd(outs, arrays, scratch, scalars, weight_decay):
 
 
 sgd_update.cpu(functools.partial(_sgd, count=2, slots=0))
+sgd_update.cuda(sgd_rule)
 
 momentum_update = Primitive(
     "momentum_update(w, g, m, learning_rate, *, momentum, nesterov, weight_decay) -> new_w, new_m"
@@ -149,6 +151,7 @@ def _momentum(outs, arrays, scratch, scalars, momentum, nesterov, weight_decay):
 
 
 momentum_update.cpu(functools.partial(_momentum, count=3, slots=1))
+momentum_update.cuda(momentum_rule)
 
 # -- RMSprop ------------------------------------------------------------------------------------
 
@@ -183,6 +186,7 @@ def _rmsprop(outs, arrays, scratch, scalars, rho, epsilon, weight_decay):
 
 
 rmsprop_update.cpu(functools.partial(_rmsprop, count=3, slots=1))
+rmsprop_update.cuda(rmsprop_rule)
 
 # -- Adam ---------------------------------------------------------------------------------------
 
@@ -225,6 +229,7 @@ def _adam(outs, arrays, scratch, scalars, beta_1, beta_2, epsilon, weight_decay)
 
 
 adam_update.cpu(functools.partial(_adam, count=4, slots=2))
+adam_update.cuda(adam_rule)
 
 # -- clipping and averaging -----------------------------------------------------------------------
 

@@ -1,5 +1,9 @@
 """Floor 5: objects to configs and files, and back. Knows dicts and arrays; classes register."""
 
+from gpunet.saving.files import load_model as load_model
+from gpunet.saving.files import load_weights as load_weights
+from gpunet.saving.files import save_model as save_model
+from gpunet.saving.files import save_weights as save_weights
 from gpunet.saving.registry import CustomObjectScope as CustomObjectScope
 from gpunet.saving.registry import custom_object_scope as custom_object_scope
 from gpunet.saving.registry import get_custom_objects as get_custom_objects

@@ -12,8 +12,20 @@ from typing import Any
 from gpunet.errors import ArgumentError, SavingError, received
 
 _BUILTINS: dict[tuple[str, str], Any] = {}  # (Keras home, name) -> gpunet's class or function
-_BY_NAME: dict[str, Any] = {}
+_BY_NAME: dict[str, list[Any]] = {}
+_HOMES: dict[int, str] = {}  # id of a class or function of gpunet -> Keras home
 _CUSTOM: dict[str, Any] = {}  # "package>name" -> the user's class or function
+
+# Files name functions without saying where they are from; these are looked through, in this order.
+_FUNCTION_HOMES = (
+    "activations",
+    "constraints",
+    "initializers",
+    "losses",
+    "metrics",
+    "optimizers",
+    "regularizers",
+)
 
 
 class _Scopes(threading.local):
@@ -32,22 +44,23 @@ def serializable(home: str) -> Callable:
 
     def register(obj):
         _BUILTINS[home, obj.__name__] = obj
-        _BY_NAME.setdefault(obj.__name__, obj)
-        if inspect.isclass(obj):
-            obj._keras_home = home
+        known = _BY_NAME.setdefault(obj.__name__, [])
+        if not any(other is obj for other in known):
+            known.append(obj)
+        _HOMES[id(obj)] = home
         return obj
 
     return register
 
 
+def builtin(home: str, name: str) -> Any:
+    """Returns one of gpunet's own classes or functions by its Keras name, or `None`."""
+    return _BUILTINS.get((home, name))
+
+
 def builtin_home(obj: Any) -> str | None:
     """Returns the Keras namespace of one of gpunet's own classes or functions, else `None`."""
-    if inspect.isclass(obj):
-        return obj.__dict__.get("_keras_home")
-    for (home, _), known in _BUILTINS.items():
-        if known is obj:
-            return home
-    return None
+    return _HOMES.get(id(obj))
 
 
 def register_keras_serializable(package: str = "Custom", name: str | None = None) -> Callable:
@@ -73,17 +86,21 @@ def register_keras_serializable(package: str = "Custom", name: str | None = None
     def register(obj):
         if inspect.isclass(obj) and not hasattr(obj, "get_config"):
             raise ArgumentError(
-                f"A class needs `get_config` to be saved. {received(obj=obj.__name__)}"
+                "Cannot register a class that does not have a get_config() method. "
+                + received(obj=obj.__name__)
             )
-        registered = f"{package}>{name or obj.__name__}"
-        _CUSTOM[registered] = obj
+        _CUSTOM[f"{package}>{name or obj.__name__}"] = obj
         return obj
 
     return register
 
 
 def get_registered_name(obj: Any) -> str:
-    """Returns the name a class or function was registered under, else its own name."""
+    """Returns the name a class or function was registered under, else its own name.
+
+    Args:
+        obj: Class or function.
+    """
     for name, known in _CUSTOM.items():
         if known is obj:
             return name
@@ -91,7 +108,7 @@ def get_registered_name(obj: Any) -> str:
 
 
 def get_registered_object(
-    name: str, custom_objects: dict | None = None, module_objects: dict | None = None
+    name: str | None, custom_objects: dict | None = None, module_objects: dict | None = None
 ) -> Any:
     """Returns the class or function of a name, or `None`.
 
@@ -99,6 +116,10 @@ def get_registered_object(
         name: Registered name, such as `"my_package>Swish"`.
         custom_objects: Names to look in first.
         module_objects: Names to look in last.
+
+    Example:
+        >>> get_registered_object("double", custom_objects={"double": float})
+        <class 'float'>
     """
     for objects in (
         custom_objects or {},
@@ -120,19 +141,26 @@ class CustomObjectScope:
     """A block in which configs may name the user's own classes and functions.
 
     Args:
-        custom_objects: Dict from names to classes and functions.
+        custom_objects: Dict from names to classes and functions; `None` is an empty one.
 
     Raises:
         ArgumentError: If `custom_objects` is not a dict.
+
+    Example:
+        >>> def triple(x):
+        ...     return 3 * x
+        >>> with CustomObjectScope({"triple": triple}):
+        ...     get_registered_object("triple") is triple
+        True
     """
 
-    def __init__(self, custom_objects: dict[str, Any]):
-        if not isinstance(custom_objects, dict):
+    def __init__(self, custom_objects: dict[str, Any] | None):
+        if not isinstance(custom_objects, (dict, type(None))):
             raise ArgumentError(
                 "CustomObjectScope needs a dict from names to objects. "
                 + received(type=type(custom_objects).__name__)
             )
-        self.custom_objects = custom_objects
+        self.custom_objects = custom_objects or {}
 
     def __enter__(self) -> "CustomObjectScope":
         self._before = _scopes.objects
@@ -146,11 +174,13 @@ class CustomObjectScope:
 custom_object_scope = CustomObjectScope
 
 
-def find(name: str, module: str | None, registered: str | None, custom: dict | None) -> Any:
-    """Returns the class or function that a config names.
+def find_class(
+    name: str, module: str | None, registered: str | None, custom: dict | None = None
+) -> Any:
+    """Returns the class that a config names.
 
     Args:
-        name: Class or function name.
+        name: Class name.
         module: Namespace in the config, such as `"keras.layers"`.
         registered: Registered name in the config, or `None`.
         custom: Names the caller allows.
@@ -158,20 +188,55 @@ def find(name: str, module: str | None, registered: str | None, custom: dict | N
     Raises:
         SavingError: If the name is on no list.
     """
-    for candidate in (registered, name):
-        obj = get_registered_object(candidate, custom) if candidate else None
-        if obj is not None:
-            return obj
-    namespace = module or ""
-    if namespace.startswith("keras.src."):  # files name private modules too
-        namespace = "keras." + namespace.split(".")[2]
-    obj = _BUILTINS.get((namespace, name))
-    if obj is None and (not module or module.startswith(("keras", "gpunet", "builtins"))):
-        obj = _BY_NAME.get(name)
+    obj = get_registered_object(registered, custom) if registered else None
     if obj is None:
-        raise SavingError(
-            f"The config names {name!r}, which gpunet does not know. Pass "
-            "`custom_objects={name: class}`, or register the class with "
-            f"`saving.register_keras_serializable`. {received(module=module, registered=registered)}"
-        )
-    return obj
+        obj = _BUILTINS.get((module or "", name)) or _BUILTINS.get((_public(module), name))
+        if obj is not None and registered not in (None, name):
+            raise SavingError(
+                f"The config names the registered class {registered!r}, which gpunet does not "
+                f"know, and the built-in {module}.{name}; it cannot be both. "
+                + received(module=module, registered_name=registered)
+            )
+    if obj is None:
+        obj = get_registered_object(name, custom)
+    if obj is None and (not module or module.split(".")[0] in ("keras", "gpunet")):
+        obj = _only(name)
+    return obj if obj is not None else _unknown(name, module, registered)
+
+
+def find_function(name: str, module: str | None, custom: dict | None = None) -> Any:
+    """Returns the function that a config names; those of the user come first.
+
+    Args:
+        name: Function name, with `package>` before it where it was registered.
+        module: Namespace in the config; Keras writes `"builtins"` for all functions.
+        custom: Names the caller allows.
+
+    Raises:
+        SavingError: If the name is on no list.
+    """
+    obj = get_registered_object(name, custom) or _BUILTINS.get((_public(module), name))
+    if obj is None and (module or "builtins").split(".")[0] in ("builtins", "keras", "gpunet"):
+        homes = (_BUILTINS.get((f"keras.{home}", name)) for home in _FUNCTION_HOMES)
+        obj = next((known for known in homes if known is not None), None) or _only(name)
+    return obj if obj is not None else _unknown(name, module, None)
+
+
+def _public(module):
+    """Files of Keras name private modules too, such as `keras.src.layers.core.dense`."""
+    parts = (module or "").split(".")
+    return f"keras.{parts[2]}" if parts[:2] == ["keras", "src"] and len(parts) > 2 else module or ""
+
+
+def _only(name):
+    known = _BY_NAME.get(name, ())
+    return known[0] if len(known) == 1 else None
+
+
+def _unknown(name, module, registered):
+    raise SavingError(
+        f"The config names {name!r}, which gpunet does not know. Pass "
+        f"`custom_objects={{{name!r}: ...}}`, or register it with "
+        "`saving.register_keras_serializable`. Names in files are looked up, never imported. "
+        + received(module=module, class_name=name, registered_name=registered)
+    )

@@ -104,7 +104,7 @@ struct Entry<kernel> {
   }
 
   static const char* signature() {
-    static char text[1 + (1 + ... + (strlen(Parameter<A>::name) + 8))];
+    static char text[(1 + ... + (__builtin_strlen(Parameter<A>::name) + sizeof "const *,"))];
     const char* comma = "";
     ((strcat(strcat(strcat(strcat(text, comma), Parameter<A>::prefix), Parameter<A>::name),
              Parameter<A>::suffix), comma = ","), ...);

@@ -1,0 +1,400 @@
+"""Cross-entropies, fused with softmax and sigmoid where the model gives logits.
+
+The gradient of a fused loss is one subtraction: `softmax(logits) - target`.
+"""
+
+import functools
+
+import numpy as np
+
+from gpunet.config import epsilon
+from gpunet.core.primitive import Primitive
+from gpunet.core.symbolic import public
+from gpunet.core.tensor import Tensor, as_tensor
+from gpunet.core.trace import Symbol
+from gpunet.errors import ArgumentError, DTypeError, ShapeError, received
+from gpunet.ops.activation import sigmoid
+from gpunet.ops.elementwise import cast_to, clip, equal, exp, floating, log
+from gpunet.ops.precision import is_half, statistics_dtype, widened
+from gpunet.ops.reduce import sum
+from gpunet.ops.rows import as_rows, row_dot, row_sum, shifted_exp
+from gpunet.ops.shape import expand_dims, moveaxis, one_axis, squeeze
+from gpunet.ops.softmax import shifted
+
+__all__ = ["binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy"]
+
+
+@functools.lru_cache(maxsize=64)
+def _count(n):
+    return np.arange(n)
+
+
+def _wide(x):
+    return x.astype(np.float32) if is_half(x.dtype) else x
+
+
+def checked_labels(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Returns labels as indices, or raises ArgumentError naming the first that is out of range."""
+    labels = labels.astype(np.intp)
+    wrong = labels.view(np.uintp) >= classes  # negative ones are huge here
+    if wrong.any():
+        label = int(labels[wrong].flat[0])
+        raise ArgumentError(
+            f"Labels of {classes} classes are integers from 0 to {classes - 1}. "
+            + received(label=label, count=int(wrong.sum()))
+        )
+    return labels
+
+
+def _one_hot(labels: Tensor, classes: int) -> Tensor:
+    xp = labels.device.xp
+    with labels.device.activate():
+        each = Tensor(xp.arange(classes, dtype=labels.dtype), labels.device)
+    return equal(expand_dims(labels, -1), each)
+
+
+# -- the element of each row that its label names -------------------------------------------------
+
+pick = Primitive("pick(x, labels) -> y")
+pick.infer(lambda x, labels: Symbol(labels.shape, x.dtype))
+pick.vjp(lambda g, x_shape, labels: (place(g, labels, classes=x_shape[-1]), None))
+
+place = Primitive("place(y, labels, *, classes) -> x")
+place.infer(lambda y, labels, classes: Symbol((*y.shape, classes), y.dtype))
+place.vjp(lambda g, labels, classes: (pick(g, labels), None))
+place.composite(
+    lambda y, labels, classes: expand_dims(y, -1) * cast_to(_one_hot(labels, classes), y.dtype)
+)
+
+
+@pick.array
+def _(xp, x, labels):
+    if xp is np:
+        index = checked_labels(np.asarray(labels), x.shape[-1])
+        return np.take_along_axis(x, index[..., None], -1)[..., 0]
+    wrong = (labels < 0) | (labels >= x.shape[-1])
+    picked = xp.take_along_axis(x, xp.where(wrong, 0, labels)[..., None], -1)[..., 0]
+    return xp.where(wrong, np.nan, picked).astype(x.dtype)
+
+
+@place.array
+def _(xp, y, labels, classes):
+    hot = xp.asarray(labels)[..., None] == xp.arange(classes, dtype=labels.dtype)
+    return xp.where(hot, xp.asarray(y)[..., None], xp.zeros((), y.dtype))
+
+
+# -- softmax and integer labels -------------------------------------------------------------------
+
+softmax_cross_entropy = Primitive("softmax_cross_entropy(logits, labels) -> loss, lse")
+softmax_cross_entropy_grad = Primitive(
+    "softmax_cross_entropy_grad(g, g_lse, logits, labels, lse) -> dlogits"
+)
+softmax_cross_entropy_grad.infer(lambda g, g_lse, x, labels, lse: Symbol(x.shape, x.dtype))
+
+
+@softmax_cross_entropy.infer
+def _(logits, labels):
+    if labels.shape != logits.shape[:-1]:
+        raise ShapeError("one label for each row of logits")
+    shape = labels.shape
+    return Symbol(shape, logits.dtype), Symbol(shape, statistics_dtype(logits.dtype))
+
+
+@softmax_cross_entropy.vjp
+def _(g, logits, labels, lse):
+    return softmax_cross_entropy_grad(*g, logits, labels, lse), None
+
+
+@softmax_cross_entropy.array
+def _(xp, logits, labels):
+    wide = _wide(logits)
+    _, total, top = shifted(xp, wide, -1)
+    height = xp.log(total)[..., 0]
+    picked = pick.rules["array"](xp, wide - top, labels)
+    return (height - picked).astype(logits.dtype), height + top[..., 0]
+
+
+@softmax_cross_entropy.cpu
+def _(logits, labels):
+    columns = logits.shape[-1]
+    if not logits.size:
+        shape = logits.shape[:-1]
+        return np.zeros(shape, logits.dtype), np.zeros(shape, statistics_dtype(logits.dtype))
+    x = as_rows(_wide(logits), columns)
+    index = checked_labels(np.asarray(labels), columns).reshape(-1)
+    _, total, top = shifted_exp(x)
+    height, top = np.log(total[:, 0]), top[:, 0]
+    loss = height - (x[_count(len(x)), index] - top)
+    shape = logits.shape[:-1]
+    return loss.astype(logits.dtype, copy=False).reshape(shape), (height + top).reshape(shape)
+
+
+@softmax_cross_entropy_grad.array
+def _(xp, g, g_lse, logits, labels, lse):
+    g, wide = _wide(xp.asarray(g)), _wide(logits)
+    labels = xp.asarray(labels)[..., None]
+    p = xp.exp(wide - xp.asarray(lse)[..., None]) * (g + g_lse)[..., None]
+    hot = labels == xp.arange(logits.shape[-1], dtype=labels.dtype)
+    dx = p - xp.where(hot, g[..., None], 0)
+    if xp is not np:  # labels that do not exist: NumPy's rule of the loss has refused them
+        dx = xp.where((labels < 0) | (labels >= logits.shape[-1]), np.nan, dx)
+    return dx.astype(logits.dtype)
+
+
+@softmax_cross_entropy_grad.cpu
+def _(g, g_lse, logits, labels, lse):
+    if not logits.size:
+        return np.zeros(logits.shape, logits.dtype)
+    g = _wide(np.asarray(g)).reshape(-1)
+    x = as_rows(_wide(logits), logits.shape[-1])
+    dx = x - np.asarray(lse).reshape(-1, 1)
+    np.exp(dx, out=dx)
+    dx *= (g + np.asarray(g_lse).reshape(-1))[:, None]
+    dx[_count(len(x)), np.asarray(labels).reshape(-1)] -= g
+    return dx.astype(logits.dtype, copy=False).reshape(logits.shape)
+
+
+@softmax_cross_entropy_grad.composite
+def _(g, g_lse, logits, labels, lse):
+    dtype = logits.dtype
+    g, logits = cast_to(g, lse.dtype), cast_to(logits, lse.dtype)
+    p = exp(logits - expand_dims(lse, -1)) * expand_dims(g + g_lse, -1)
+    return cast_to(p - place(g, labels, classes=logits.shape[-1]), dtype)
+
+
+# -- softmax and probabilities --------------------------------------------------------------------
+
+dense_cross_entropy = Primitive("dense_cross_entropy(logits, target) -> loss, lse")
+dense_cross_entropy_grad = Primitive(
+    "dense_cross_entropy_grad(g, g_lse, logits, target, lse) -> dlogits"
+)
+dense_cross_entropy_grad.infer(lambda g, g_lse, x, target, lse: Symbol(x.shape, x.dtype))
+
+
+@dense_cross_entropy.infer
+def _(logits, target):
+    if target.shape != logits.shape:
+        raise ShapeError("target and logits must have one shape")
+    shape = logits.shape[:-1]
+    return Symbol(shape, logits.dtype), Symbol(shape, statistics_dtype(logits.dtype))
+
+
+@dense_cross_entropy.vjp
+def _(g, logits, target, lse, needs):
+    dx = dense_cross_entropy_grad(*g, logits, target, lse) if needs[0] else None
+    if not needs[1]:
+        return dx, None
+    log_p = cast_to(logits, lse.dtype) - expand_dims(lse, -1)
+    return dx, cast_to(expand_dims(cast_to(-g[0], lse.dtype), -1) * log_p, target.dtype)
+
+
+@dense_cross_entropy.array
+def _(xp, logits, target):
+    wide, goal = _wide(logits), _wide(target)
+    _, total, top = shifted(xp, wide, -1)
+    height = xp.log(total)
+    loss = xp.sum(goal * (height - (wide - top)), -1)
+    return loss.astype(logits.dtype), (height + top)[..., 0]
+
+
+@dense_cross_entropy.cpu
+def _(logits, target):
+    shape, columns = logits.shape[:-1], logits.shape[-1]
+    if not logits.size:
+        return np.zeros(shape, logits.dtype), np.zeros(shape, statistics_dtype(logits.dtype))
+    x, goal = as_rows(_wide(logits), columns), as_rows(_wide(target), columns)
+    _, total, top = shifted_exp(x)
+    lse = np.log(total) + top
+    loss = row_dot(goal, lse - x)
+    return loss.astype(logits.dtype, copy=False).reshape(shape), lse.reshape(shape)
+
+
+@dense_cross_entropy_grad.array
+def _(xp, g, g_lse, logits, target, lse):
+    wide, goal = _wide(logits), _wide(target)
+    g, g_lse = _wide(xp.asarray(g))[..., None], xp.asarray(g_lse)[..., None]
+    p = xp.exp(wide - xp.asarray(lse)[..., None])
+    dx = p * (g * xp.sum(goal, -1, keepdims=True) + g_lse) - g * goal
+    return dx.astype(logits.dtype)
+
+
+@dense_cross_entropy_grad.cpu
+def _(g, g_lse, logits, target, lse):
+    if not logits.size:
+        return np.zeros(logits.shape, logits.dtype)
+    columns = logits.shape[-1]
+    x, goal = as_rows(_wide(logits), columns), as_rows(_wide(target), columns)
+    g = _wide(np.asarray(g)).reshape(-1)
+    dx = x - np.asarray(lse).reshape(-1, 1)
+    np.exp(dx, out=dx)
+    dx *= (g * row_sum(goal) + np.asarray(g_lse).reshape(-1))[:, None]
+    dx -= goal * g[:, None]
+    return dx.astype(logits.dtype, copy=False).reshape(logits.shape)
+
+
+@dense_cross_entropy_grad.composite
+def _(g, g_lse, logits, target, lse):
+    dtype = logits.dtype
+    g, logits, target = (cast_to(x, lse.dtype) for x in (g, logits, target))
+    g = expand_dims(g, -1)
+    p = exp(logits - expand_dims(lse, -1))
+    weight = g * sum(target, -1, keepdims=True) + expand_dims(g_lse, -1)
+    return cast_to(p * weight - g * target, dtype)
+
+
+# -- sigmoid --------------------------------------------------------------------------------------
+
+sigmoid_cross_entropy = Primitive("sigmoid_cross_entropy(logits, target) -> loss")
+sigmoid_cross_entropy.infer(lambda x, target: Symbol(x.shape, x.dtype))
+sigmoid_cross_entropy.vjp(
+    lambda g, logits, target, needs: (
+        g * (sigmoid(logits) - target) if needs[0] else None,
+        -g * logits if needs[1] else None,
+    )
+)
+
+
+@sigmoid_cross_entropy.array
+@widened
+def _(xp, logits, target):
+    loss = xp.log1p(xp.exp(-xp.abs(logits)))
+    loss += xp.maximum(logits, 0)
+    loss -= logits * target
+    return loss
+
+
+# -- public ---------------------------------------------------------------------------------------
+
+
+def _pair(target, output):
+    output = floating(output)
+    target = cast_to(as_tensor(target, device=output.device), output.dtype)
+    if target.shape != output.shape:
+        raise ShapeError(
+            "`target` and `output` must have the same shape. "
+            + received(target=target.shape, output=output.shape)
+        )
+    return target, output
+
+
+def _log_probabilities(output, axis):
+    """Logarithms as Keras takes them: normalised, then kept `epsilon()` away from 0 and 1."""
+    small = epsilon()
+    return log(clip(output / sum(output, axis, keepdims=True), small, 1.0 - small))
+
+
+@public
+def categorical_crossentropy(target, output, from_logits=False, axis=-1):
+    """Returns `-sum(target * log(output))` along an axis.
+
+    Probabilities are divided by their sum and kept `epsilon()` away from 0 and 1.
+
+    Args:
+        target: Probabilities of the classes; tensor of the shape of `output`.
+        output: Predicted probabilities, or logits.
+        from_logits: Whether `output` holds logits.
+        axis: Axis of the classes.
+
+    Returns:
+        Tensor of the shape of `output` without the axis.
+
+    Raises:
+        ShapeError: If the shapes differ or have no axis.
+
+    Example:
+        >>> import gpunet
+        >>> gpunet.ops.categorical_crossentropy([[0.0, 1.0]], [[-100.0, 100.0]], True).tolist()
+        [0.0]
+    """
+    target, output = _pair(target, output)
+    axis = one_axis(axis, output.ndim)
+    if not from_logits:
+        return -sum(target * _log_probabilities(output, axis), axis)
+    if axis != output.ndim - 1:
+        target, output = moveaxis(target, axis, -1), moveaxis(output, axis, -1)
+    return dense_cross_entropy(output, target)[0]
+
+
+@public
+def sparse_categorical_crossentropy(target, output, from_logits=False, axis=-1):
+    """Returns `-log(output)` of the class that each label names.
+
+    Probabilities are divided by their sum and kept `epsilon()` away from 0 and 1.
+
+    Args:
+        target: Integer labels, of the shape of `output` without its axis of classes; that axis may
+            stay with length 1.
+        output: Predicted probabilities, or logits.
+        from_logits: Whether `output` holds logits.
+        axis: Axis of the classes.
+
+    Returns:
+        Tensor of the shape of the labels.
+
+    Raises:
+        ArgumentError: If a label is not one of the classes (NaN on a CUDA device, which must not
+            wait to look).
+        ShapeError: If the shapes do not match.
+        DTypeError: If the labels cannot be integers.
+
+    Example:
+        >>> import gpunet
+        >>> gpunet.ops.sparse_categorical_crossentropy([1], [[-100.0, 100.0]], True).tolist()
+        [0.0]
+    """
+    output = floating(output)
+    labels = _labels(as_tensor(target, device=output.device))
+    axis = one_axis(axis, output.ndim)
+    if labels.ndim == output.ndim and labels.shape[-1] == 1:
+        labels = squeeze(labels, -1)
+    if labels.shape != output.shape[:axis] + output.shape[axis + 1 :]:
+        raise ShapeError(
+            "`target` and `output` must have the same shape, except for the axis of the classes, "
+            "which labels do not have. "
+            + received(target=labels.shape, output=output.shape, axis=axis)
+        )
+    if axis != output.ndim - 1:
+        output = moveaxis(output, axis, -1)
+    if from_logits:
+        return softmax_cross_entropy(output, labels)[0]
+    small = epsilon()
+    picked = pick(output, labels) / sum(output, -1)
+    return -log(clip(picked, small, 1.0 - small))
+
+
+def _labels(target):
+    if target.dtype.kind in "iu":
+        return target
+    if target.dtype.kind == "c":
+        raise DTypeError(f"Labels are integers. {received(dtype=target.dtype)}")
+    return cast_to(target, np.dtype(np.int32))
+
+
+@public
+def binary_crossentropy(target, output, from_logits=False):
+    """Returns `-(target * log(output) + (1 - target) * log(1 - output))` of each element.
+
+    Probabilities are kept `epsilon()` away from 0 and 1.
+
+    Args:
+        target: Numbers from 0 to 1; tensor of the shape of `output`.
+        output: Predicted probabilities, or logits.
+        from_logits: Whether `output` holds logits.
+
+    Returns:
+        Tensor of the shape of `output`.
+
+    Raises:
+        ShapeError: If the shapes differ.
+
+    Example:
+        >>> import gpunet
+        >>> gpunet.ops.binary_crossentropy([0.0, 1.0], [-100.0, 100.0], True).tolist()
+        [0.0, 0.0]
+    """
+    target, output = _pair(target, output)
+    if from_logits:
+        return sigmoid_cross_entropy(output, target)
+    small = epsilon()
+    output = clip(output, small, 1.0 - small)
+    return -(target * log(output) + (1 - target) * log(1 - output))

@@ -96,6 +96,19 @@ __device__ __forceinline__ A softplus(A x) {
   return (x > A(0) ? x : A(0)) + log1p(exp(x > A(0) ? -x : x));
 }
 
+// sqrt(2 / pi) (x + 0.044715 x^3)
+template <typename A>
+__device__ __forceinline__ A gelu_inner(A x) {
+  return A(0.7978845608028654) * (x + A(0.044715) * x * x * x);
+}
+
+template <typename A>
+__device__ __forceinline__ A gelu_tanh_slope(A x) {
+  const A t = tanh(gelu_inner(x));
+  const A inner_slope = A(0.7978845608028654) * (A(1) + A(0.134145) * x * x);
+  return A(0.5) * (A(1) + t) + A(0.5) * x * (A(1) - t * t) * inner_slope;
+}
+
 template <typename A>
 __device__ __forceinline__ A clamp(A x, A low, A high) {
   return x < low ? low : x > high ? high : x;
@@ -156,10 +169,22 @@ GPUNET_UNARY(Softsign, x / (A(1) + (x < A(0) ? -x : x)))
 GPUNET_UNARY(HardSigmoid, clamp(x / A(6) + A(0.5), A(0), A(1)))
 GPUNET_UNARY(HardSilu, x * clamp(x / A(6) + A(0.5), A(0), A(1)))
 GPUNET_UNARY(Mish, x * tanh(softplus(x)))
+GPUNET_UNARY(Gelu, x * (A(1) + erf(x * A(0.7071067811865476))) * A(0.5))
+GPUNET_UNARY(GeluTanh, x * (A(1) + tanh(gelu_inner(x))) * A(0.5))
 GPUNET_UNARY(Erf, erf(x))
 GPUNET_UNARY(Erfc, erfc(x))
 GPUNET_UNARY(Erfinv, erfinv(x))
 GPUNET_UNARY(Logit, log(x / (A(1) - x)))
+
+// Derivatives, of the result where it is enough, else of the operand.
+GPUNET_UNARY(IdentitySlope, A(1))
+GPUNET_UNARY(ReluSlope, A(x > A(0)))
+GPUNET_UNARY(TanhSlope, A(1) - x * x)
+GPUNET_UNARY(SigmoidSlope, x * (A(1) - x))
+GPUNET_UNARY(SiluSlope, sigmoid(x) * (A(1) + x * (A(1) - sigmoid(x))))
+GPUNET_UNARY(GeluSlope, (A(1) + erf(x * A(0.7071067811865476))) * A(0.5) +
+                            x * exp(x * x * A(-0.5)) * A(0.3989422804014327))
+GPUNET_UNARY(GeluTanhSlope, gelu_tanh_slope(x))
 
 // Gradients: x1 is the cotangent of the result, x2 the result (or the operand, for Silu).
 GPUNET_BINARY(ReluGrad, x2 > A(0) ? x1 : A(0))

@@ -229,9 +229,7 @@ def linear(x: Any) -> Any:
 
 
 swish, hard_swish = silu, hard_silu
-_ALL = [
-    f for f in list(globals().values()) if inspect.isfunction(f) and f.__module__ == __name__
-]
+_ALL = [f for f in list(globals().values()) if inspect.isfunction(f) and f.__module__ == __name__]
 _NAMES = Names("activation function", _HOME, _ALL, {"swish": silu, "hard_swish": hard_silu})
 
 

@@ -14,7 +14,7 @@ NAMESPACE = "gpunet"
 _OPTIONS: dict[str, Any] = {"none_is_leaf": True, "namespace": NAMESPACE}
 
 
-class MAP_TO_NONE:  # noqa: N801 - Keras's name
+class MAP_TO_NONE:
     """What a function given to `traverse` returns where `None` itself is the new value."""
 
 
@@ -218,9 +218,7 @@ def traverse(func: Callable, structure: Any, top_down: bool = True) -> Any:
         raise TypeError(f"`func` must be callable. {received(func=func)}")
 
     def children_of(node):
-        children, treespec = optree.tree_flatten(
-            node, is_leaf=lambda x: x is not node, **_OPTIONS
-        )
+        children, treespec = optree.tree_flatten(node, is_leaf=lambda x: x is not node, **_OPTIONS)
         if treespec.num_nodes == 1 and treespec.num_leaves == 1:
             return node
         replaced = [traverse(func, child, top_down) for child in children]

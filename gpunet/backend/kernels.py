@@ -9,6 +9,7 @@ import operator
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +39,7 @@ _MAX_GRID = (2**31 - 1, 65535, 65535)
 _compiling = threading.RLock()
 
 
-def cuda_type(dtype: object) -> str:
+def cuda_type(dtype: Any) -> str:
     """Returns the CUDA C++ type that stores a dtype.
 
     Args:
@@ -90,7 +91,8 @@ def launch(
         grid: Blocks: an int or up to three. A grid of zero blocks does nothing.
         block: Threads of a block, likewise; at most 1024.
         args: All NumPy or all CuPy arrays, C-contiguous, passed as pointers; `None` as a null
-            pointer; int as `long long`, float as `float`, bool as `bool`; NumPy scalars as they are.
+            pointer; int as `long long`, float as `float`, bool as `bool`; NumPy scalars as they
+            are.
         shared: Bytes of dynamic shared memory.
 
     Raises:
@@ -122,11 +124,14 @@ class Kernel:
         file: What error messages call the source.
 
     Example:
-        >>> double = Kernel('''
+        >>> double = Kernel(
+        ...     '''
         ... __global__ void twice(const float* x, float* y, long long n) {
         ...   long long i = blockIdx.x * blockDim.x + threadIdx.x;
         ...   if (i < n) y[i] = 2 * x[i];
-        ... }''', "twice")
+        ... }''',
+        ...     "twice",
+        ... )
         >>> x, y = np.arange(3, dtype="float32"), np.empty(3, "float32")
         >>> double(grid=1, block=32, args=(x, y, 3))
         >>> y
@@ -152,8 +157,9 @@ class Kernel:
             return
         threads = block[0] * block[1] * block[2]
         if not 0 < threads <= 1024:
-            raise KernelError(f"`{self.expression}`: a block has 1 to 1024 threads. "
-                              f"{received(block=block)}")
+            raise KernelError(
+                f"`{self.expression}`: a block has 1 to 1024 threads. {received(block=block)}"
+            )
         device = self._device(args)
         compiled = self._compiled.get(device)
         if compiled is None:
@@ -192,16 +198,23 @@ class Kernel:
         }
         if len(devices) == 1:
             return devices.pop()
-        where = [f"{i}: {type(value).__module__}" for i, value in enumerate(args)
-                 if hasattr(value, "dtype") and getattr(value, "ndim", 0)]
+        where = [
+            f"{i}: {type(value).__module__}"
+            for i, value in enumerate(args)
+            if hasattr(value, "dtype") and getattr(value, "ndim", 0)
+        ]
         if devices:
-            raise DeviceError(f"`{self.expression}`: all arrays must be on one device. "
-                              f"Received: {', '.join(where)}")
-        raise KernelError(f"`{self.expression}`: at least one argument must be a NumPy or CuPy "
-                          f"array; it tells where to run. Received: {[type(a) for a in args]}")
+            raise DeviceError(
+                f"`{self.expression}`: all arrays must be on one device. "
+                f"Received: {', '.join(where)}"
+            )
+        raise KernelError(
+            f"`{self.expression}`: at least one argument must be a NumPy or CuPy "
+            f"array; it tells where to run. Received: {[type(a) for a in args]}"
+        )
 
 
-def empty(shape: int | tuple[int, ...], dtype: object, like: object) -> object:
+def empty(shape: int | tuple[int, ...], dtype: Any, like: Any) -> Any:
     """Returns an array for a kernel to write, where `like` is; on the emulator it is poisoned.
 
     Args:
@@ -218,7 +231,7 @@ def empty(shape: int | tuple[int, ...], dtype: object, like: object) -> object:
     return sys.modules["cupy"].empty(shape, dtype)
 
 
-def empty_like(array: object, dtype: object = None) -> object:
+def empty_like(array: Any, dtype: Any = None) -> Any:
     """Returns an array for a kernel to write, with the shape, device and dtype of another one.
 
     Example:

@@ -105,10 +105,11 @@ def _usages(log: str) -> dict[str, Usage]:
 
 
 def _usage(text: str) -> Usage:
-    stack, stores, loads = map(int, _SPILLS.search(text).groups())
-    shared = _SHARED.search(text)
-    registers = int(_REGISTERS.search(text)[1])
-    return Usage(registers, stack, stores + loads, int(shared[1]) if shared else 0)
+    spills, registers, shared = (p.search(text) for p in (_SPILLS, _REGISTERS, _SHARED))
+    if not spills or not registers:
+        raise KernelError(f"The assembler's report on a kernel was not understood:\n{text}")
+    stack, stores, loads = map(int, spills.groups())
+    return Usage(int(registers[1]), stack, stores + loads, int(shared[1]) if shared else 0)
 
 
 # ---- the library --------------------------------------------------------------------------------
@@ -119,8 +120,9 @@ class _Program:
 
     def __init__(self, text, name_expressions):
         self._handle = ctypes.c_void_p()
-        self._call("CreateProgram", ctypes.byref(self._handle), text.encode(), b"kernel.cu", 0,
-                   None, None)
+        self._call(
+            "CreateProgram", ctypes.byref(self._handle), text.encode(), b"kernel.cu", 0, None, None
+        )
         for expression in name_expressions:
             self._call("AddNameExpression", self._handle, expression.encode())
 
@@ -136,7 +138,7 @@ class _Program:
     def lowered_name(self, expression):
         name = ctypes.c_char_p()
         self._call("GetLoweredName", self._handle, expression.encode(), ctypes.byref(name))
-        return name.value.decode()
+        return (name.value or b"").decode()
 
     def image(self):
         return self._bytes("CUBIN")
@@ -194,8 +196,7 @@ def _nvidia_dirs(*names: str) -> list[Path]:
     """Returns folders of these names in NVIDIA's wheels and in CUDA toolkits, wheels first."""
     spec = importlib.util.find_spec("nvidia")
     wheels = [Path(path) for path in (spec and spec.submodule_search_locations) or []]
-    roots = [root / part for root in wheels
-             for part in ("cu13", "cuda_nvrtc", "cuda_runtime")]
+    roots = [root / part for root in wheels for part in ("cu13", "cuda_nvrtc", "cuda_runtime")]
     toolkits = [os.environ.get("CUDA_PATH"), os.environ.get("CUDA_HOME"), "/usr/local/cuda"]
     roots += [Path(root) for root in toolkits if root]
     return [root / name for root in roots for name in names if (root / name).is_dir()]

@@ -1,6 +1,5 @@
 """A kernel compiled by CuPy's `RawModule`, for the GPU that its arrays are on."""
 
-import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -71,16 +70,9 @@ class CudaFunction:
             return np.float32(value)
         elif kind is int or kind is bool or value is None:
             return value
-        elif isinstance(value, np.generic) or kind in _ml_dtypes():
+        elif isinstance(value, np.generic):
             return np.asarray(value)  # CuPy passes arrays of one element by value, of any dtype
         raise KernelError(
             f"`{self.name}`, argument {index}: kernels take C-contiguous arrays, numbers and None. "
             f"Received: {kind.__name__} {value!r}"
         )
-
-
-@functools.cache
-def _ml_dtypes() -> tuple[type, ...]:
-    import ml_dtypes
-
-    return (ml_dtypes.bfloat16,)

@@ -27,7 +27,7 @@ def kernel_dir() -> Path:
 
 
 def assemble(source: str, name: str = "source.cu") -> str:
-    """Pastes the headers that `source` includes from `cuda_kernels/`, each once.
+    r"""Pastes the headers that `source` includes from `cuda_kernels/`, each once.
 
     Compilers get one self-contained text, because CuPy's cache does not see an edited header.
     `#line` marks keep file names and line numbers in error messages right.
@@ -40,8 +40,8 @@ def assemble(source: str, name: str = "source.cu") -> str:
         KernelError: If an included file does not exist.
 
     Example:
-        >>> assemble('int a;', 'a.cu')
-        '#line 1 "a.cu"\\nint a;\\n'
+        >>> assemble("int a;", "a.cu")
+        '#line 1 "a.cu"\nint a;\n'
     """
     return "\n".join(_paste(source, name, set())) + "\n"
 
@@ -68,8 +68,9 @@ def read(file: str, wanted_by: str = "launch") -> str:
     path = kernel_dir() / file
     if not path.is_file():
         known = sorted(p.name for p in kernel_dir().glob("*.cu*"))
-        raise KernelError(f"{wanted_by}: no such file in {kernel_dir()}, which has {known}. "
-                          f"{received(file=file)}")
+        raise KernelError(
+            f"{wanted_by}: no such file in {kernel_dir()}, which has {known}. {received(file=file)}"
+        )
     return path.read_text()
 
 

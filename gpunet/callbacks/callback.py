@@ -46,7 +46,7 @@ class Callback:
         """Called before an epoch of `fit`."""
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Called after an epoch of `fit` and its validation; `val_` names are validation results."""
+        """Called after an epoch of `fit` and its validation; `val_` names come from it."""
 
     def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         """Called before a step of `fit`."""
@@ -88,7 +88,7 @@ class Callback:
 
 
 def overrides(callback: Any, hook: str) -> bool:
-    """Tells whether a callback does anything in a hook; `on_batch_*` counts as `on_train_batch_*`."""
+    """Tells whether a callback does anything in a hook, `on_batch_*` standing for training."""
     if hook in ("on_train_batch_begin", "on_train_batch_end") and overrides(
         callback, hook.replace("train_", "")
     ):

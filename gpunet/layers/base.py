@@ -621,7 +621,11 @@ class Layer(StatefulOperation):
             error._layer = self.name  # type: ignore[attr-defined]
         except AttributeError:  # an exception class with slots
             return error
-        known = isinstance(error, GpunetError) or type(error) in (ValueError, TypeError, RuntimeError)
+        known = isinstance(error, GpunetError) or type(error) in (
+            ValueError,
+            TypeError,
+            RuntimeError,
+        )
         if known and isinstance(text, str) and len(error.args) == 1:
             error.args = (where + text,)
         else:

@@ -209,7 +209,9 @@ class Conv1D(_Conv):
     __doc__ = (
         """Convolution along time: `(batch, steps, channels)` to `(batch, places, filters)`.
     """
-        + CONV_ARGS.format(causal=', or `"causal"` (zeros\n            before, so that no place sees later steps)')
+        + CONV_ARGS.format(
+            causal=', or `"causal"` (zeros\n            before, so that no place sees later steps)'
+        )
         + """
     Example:
         >>> import gpunet

@@ -135,9 +135,7 @@ class SpatialDropout1D(_SpatialDropout):
     Reference: Tompson et al., "Efficient Object Localization Using Convolutional Networks", 2014.
     """
 
-    def __init__(
-        self, rate: float, seed: Any = None, name: str | None = None, dtype: Any = None
-    ):
+    def __init__(self, rate: float, seed: Any = None, name: str | None = None, dtype: Any = None):
         super().__init__(1, rate, "channels_last", seed, name, dtype)
 
     def get_config(self) -> dict:
@@ -282,11 +280,11 @@ class AlphaDropout(_Noisy):
             return inputs
         shape = [
             mine if given is None else given
-            for mine, given in zip(inputs.shape, self.noise_shape or (None,) * inputs.ndim, strict=True)
+            for mine, given in zip(
+                inputs.shape, self.noise_shape or (None,) * inputs.ndim, strict=True
+            )
         ]
-        kept = ops.cast(
-            random.uniform(shape, seed=self.seed_generator) >= self.rate, inputs.dtype
-        )
+        kept = ops.cast(random.uniform(shape, seed=self.seed_generator) >= self.rate, inputs.dtype)
         low = self._LOWEST
         scale = ((1 - self.rate) * (1 + self.rate * low**2)) ** -0.5
         return scale * (inputs * kept + low * (1 - kept)) - scale * low * self.rate

@@ -88,7 +88,9 @@ class InputSpec:
         if self.dtype is not None and standardize_dtype(dtype) != self.dtype:
             return f"expected dtype={self.dtype}, found dtype={standardize_dtype(dtype)}"
         for axis, length in self.axes.items():
-            if length is not None and (not -ndim <= axis < ndim or shape[axis] not in (length, None)):
+            if length is not None and (
+                not -ndim <= axis < ndim or shape[axis] not in (length, None)
+            ):
                 return f"expected axis {axis} of input shape to have value {length}"
         if self.shape is not None:
             return self._shape_problem(shape)

@@ -127,7 +127,7 @@ def _check_tensor(tensor, shape, batch_size, batch_shape, dtype):
             )
 
 
-def Input(  # noqa: N802 - Keras's name
+def Input(
     shape: Any = None,
     batch_size: int | None = None,
     dtype: Any = None,

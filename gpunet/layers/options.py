@@ -21,9 +21,7 @@ def set_options(layer: Any, **options: Any) -> None:
 
 def options_config(layer: Any, *names: str) -> dict[str, Any]:
     """Returns the configs of attributes that `set_options` set."""
-    return {
-        name: _ROOMS[name.rpartition("_")[2]].serialize(getattr(layer, name)) for name in names
-    }
+    return {name: _ROOMS[name.rpartition("_")[2]].serialize(getattr(layer, name)) for name in names}
 
 
 def positive_int(name: str, value: Any) -> int:

@@ -354,8 +354,9 @@ class StatefulOperation(Operation):
         own = [*self._trainable_variables, *self._non_trainable_variables]
         if len(store.keys()) != len(own):
             hint = (
-                "" if own or self.built else
-                " The layer was never built: its `build` (or that of the layer that owns it) must "
+                ""
+                if own or self.built
+                else " The layer was never built: its `build` (or that of the layer that owns it) must "
                 "create all of its state, or `build_from_config` must."
             )
             raise StateError(

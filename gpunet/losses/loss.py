@@ -141,9 +141,7 @@ class LossFunctionWrapper(Loss):
         if isinstance(y_true, Tensor) and isinstance(y_pred, Tensor):
             y_true, y_pred = squeeze_or_expand_to_same_rank(y_true, y_pred)
         else:
-            pairs = tree.map_structure_up_to(
-                y_true, squeeze_or_expand_to_same_rank, y_true, y_pred
-            )
+            pairs = tree.map_structure_up_to(y_true, squeeze_or_expand_to_same_rank, y_true, y_pred)
             y_pred = tree.map_structure_up_to(y_true, lambda pair: pair[1], pairs)
             y_true = tree.map_structure_up_to(y_true, lambda pair: pair[0], pairs)
         return self.fn(y_true, y_pred, **self._fn_kwargs)

@@ -6,6 +6,7 @@ from gpunet import losses as losses_module
 from gpunet import metrics as metrics_module
 from gpunet import tree
 from gpunet.config import floatx
+from gpunet.core.naming import to_snake_case
 from gpunet.core.symbolic import KerasTensor
 from gpunet.core.tensor import FUNCTIONS
 from gpunet.dtypes import numpy_dtype
@@ -132,8 +133,13 @@ class CompileLoss:
                 f"`loss_weights` must match the number of losses, got {len(flat_losses)} losses "
                 f"and {len(flat_weights)} weights. {received(loss_weights=weights)}"
             )
-        if isinstance(loss, dict) and isinstance(weights, (list, tuple)):
-            flat_weights = [weights[list(loss).index(key)] for key in sorted(loss)]
+        names = self.output_names or []
+        if (
+            isinstance(loss, dict)
+            and isinstance(weights, (list, tuple))
+            and set(loss) == set(names)
+        ):
+            flat_weights = [weights[names.index(key)] for key in sorted(loss)]
         return tree.map_structure(_Weighted, loss, tree.pack_sequence_as(loss, flat_weights))
 
     def _names(self, y_pred, predictions):
@@ -157,9 +163,9 @@ class CompileLoss:
             names = self.output_names or []
             if set(names) == set(y_true):
                 return [y_true[name] for name in names]
-        if isinstance(y_pred, dict) and isinstance(y_true, dict) and count == len(y_pred):
-            if set(y_true) <= set(y_pred):
-                return [y_true.get(key) for key in sorted(y_pred)]
+        both = isinstance(y_pred, dict) and isinstance(y_true, dict)
+        if both and count == len(y_pred) and set(y_true) <= set(y_pred):
+            return [y_true.get(key) for key in sorted(y_pred)]
         flat = tree.flatten(y_true)
         if len(flat) == count:
             return flat
@@ -332,6 +338,4 @@ def object_name(obj: Any) -> str:
         return obj.name
     if hasattr(obj, "__name__"):
         return obj.__name__
-    from gpunet.core.naming import to_snake_case
-
     return to_snake_case(type(obj).__name__)

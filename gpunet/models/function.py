@@ -91,7 +91,9 @@ class Function(Operation):
     ) -> Any:
         """Runs the graph; `operation_fn(operation)` is what is called in its place."""
         values = self._execution.run(tree.flatten(inputs), operation_fn, call_fn)
-        return values[0] if self._one_output else tree.pack_sequence_as(self._outputs_struct, values)
+        return (
+            values[0] if self._one_output else tree.pack_sequence_as(self._outputs_struct, values)
+        )
 
     def _assert_input_compatibility(self, inputs: Any) -> None:
         try:

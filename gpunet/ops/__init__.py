@@ -1,13 +1,36 @@
 """Every op, one family a file; flat here, as in `keras.ops`."""
 
+from gpunet.ops.activation import *  # noqa: F403
+from gpunet.ops.arrange import *  # noqa: F403
+from gpunet.ops.attention import *  # noqa: F403
+from gpunet.ops.bias_activation import *  # noqa: F403
+from gpunet.ops.confusion import *  # noqa: F403
 from gpunet.ops.contraction import *  # noqa: F403
+from gpunet.ops.control import *  # noqa: F403
 from gpunet.ops.convolution import *  # noqa: F403
 from gpunet.ops.creation import *  # noqa: F403
+from gpunet.ops.cross_entropy import *  # noqa: F403
+from gpunet.ops.cumulative import *  # noqa: F403
+from gpunet.ops.diagonal import *  # noqa: F403
 from gpunet.ops.elementwise import *  # noqa: F403
 from gpunet.ops.extrema import *  # noqa: F403
 from gpunet.ops.index import *  # noqa: F403
+from gpunet.ops.normalization import *  # noqa: F403
+from gpunet.ops.numeric import *  # noqa: F403
+from gpunet.ops.parts import *  # noqa: F403
+from gpunet.ops.piecewise import *  # noqa: F403
 from gpunet.ops.pool import *  # noqa: F403
 from gpunet.ops.products import *  # noqa: F403
+from gpunet.ops.random import *  # noqa: F403
 from gpunet.ops.reduce import *  # noqa: F403
+from gpunet.ops.scatter import *  # noqa: F403
+from gpunet.ops.segment import *  # noqa: F403
+from gpunet.ops.sequence import *  # noqa: F403
 from gpunet.ops.shape import *  # noqa: F403
+from gpunet.ops.softmax import *  # noqa: F403
+from gpunet.ops.sort import *  # noqa: F403
+from gpunet.ops.special import *  # noqa: F403
+from gpunet.ops.statistics import *  # noqa: F403
 from gpunet.ops.transposed import *  # noqa: F403
+from gpunet.ops.update import *  # noqa: F403
+from gpunet.ops.vector_norm import *  # noqa: F403

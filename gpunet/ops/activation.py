@@ -4,6 +4,7 @@ The hot ones (`relu`, `sigmoid`, `silu`, `gelu`) have a fused derivative `<name>
 which is a primitive of its own; the gradient of that comes from its composite.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from gpunet.ops.elementwise import (
     unary,
     where,
 )
+from gpunet.ops.elementwise_launch import binary_rule
 from gpunet.ops.precision import widened, widened_composite
 from gpunet.ops.special import erf, erf_rule
 
@@ -95,6 +97,7 @@ relu = unary(
 relu_grad = Primitive("relu_grad(g, y) -> dx")
 relu_grad.array(lambda xp, g, y: g * (y > 0))
 relu_grad.infer(_same_two)
+relu_grad.cuda(binary_rule("relu_grad", partial(relu_grad.rules["array"], np)))
 relu_grad.vjp(lambda g, y: (relu_grad(g, y), None))
 
 relu6 = unary(

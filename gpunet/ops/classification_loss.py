@@ -1,5 +1,6 @@
 """Loss functions of classifiers: targets are labels or probabilities, predictions probabilities or
-logits. See `loss.py` for what they share with the others."""
+logits. See `loss.py` for what they share with the others.
+"""
 
 import warnings
 from typing import Any
@@ -230,9 +231,7 @@ def sparse_categorical_crossentropy(
         )
     valid = ops.not_equal(y_true, ignore_class)
     labels = ops.where(valid, y_true, 0)
-    losses = ops.sparse_categorical_crossentropy(
-        labels, y_pred, from_logits=from_logits, axis=axis
-    )
+    losses = ops.sparse_categorical_crossentropy(labels, y_pred, from_logits=from_logits, axis=axis)
     losses = ops.where(valid, losses, 0.0)
     losses._keras_mask = valid
     return losses

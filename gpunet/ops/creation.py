@@ -18,6 +18,7 @@ __all__ = [
     "array",
     "convert_to_numpy",
     "convert_to_tensor",
+    "copy",
     "dtype",
     "empty",
     "empty_like",
@@ -31,6 +32,7 @@ __all__ = [
     "ones_like",
     "shape",
     "size",
+    "tri",
     "zeros",
     "zeros_like",
 ]
@@ -267,3 +269,31 @@ def size(x: Any) -> int | None:
 def dtype(x: Any) -> str:
     """Returns the name of the dtype."""
     return standardize_dtype(x.dtype if isinstance(x, Operators) else as_tensor(x).dtype)
+
+
+@public
+def tri(N, M=None, k=0, dtype=None):
+    """Returns a matrix with ones on and below a diagonal, zeros above it.
+
+    Args:
+        N: Number of rows.
+        M: Number of columns, default `N`.
+        k: Which diagonal: 0 the main one, positive ones above it.
+        dtype: Default `floatx()`.
+
+    Returns:
+        Tensor of shape `(N, M)`.
+
+    Example:
+        >>> import gpunet
+        >>> gpunet.ops.tri(2).tolist()
+        [[1.0, 0.0], [1.0, 1.0]]
+    """
+    columns = int(N if M is None else M)
+    return as_tensor(np.tri(int(N), columns, int(k), dtype=numpy_dtype(dtype)))
+
+
+@public
+def copy(x):
+    """Returns the tensor; it cannot change, so a copy would be the same."""
+    return as_tensor(x)

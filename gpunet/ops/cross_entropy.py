@@ -17,6 +17,7 @@ from gpunet.ops.activation import sigmoid
 from gpunet.ops.elementwise import cast_to, clip, equal, exp, floating, log
 from gpunet.ops.precision import is_half, statistics_dtype, widened
 from gpunet.ops.reduce import sum
+from gpunet.ops.row_launch import cross_entropy_grad_rule, cross_entropy_rule
 from gpunet.ops.rows import as_rows, row_dot, row_sum, shifted_exp
 from gpunet.ops.shape import expand_dims, moveaxis, one_axis, squeeze
 from gpunet.ops.softmax import shifted
@@ -90,6 +91,10 @@ softmax_cross_entropy_grad = Primitive(
     "softmax_cross_entropy_grad(g, g_lse, logits, labels, lse) -> dlogits"
 )
 softmax_cross_entropy_grad.infer(lambda g, g_lse, x, labels, lse: Symbol(x.shape, x.dtype))
+
+
+softmax_cross_entropy.cuda(cross_entropy_rule)
+softmax_cross_entropy_grad.cuda(cross_entropy_grad_rule)
 
 
 @softmax_cross_entropy.infer

@@ -146,8 +146,9 @@ def binary(
     to_float: bool = False,
     result: Any = None,
     kernel: bool = True,
+    names: tuple[str, str] = ("x1", "x2"),
 ) -> Callable:
-    """Declares an op of two operands that broadcast; see `unary`."""
+    """Declares an op of two operands that broadcast; see `unary`. `names` are Keras's for them."""
     primitive = Primitive(f"{name}(x1, x2) -> y")
     if array is None:
         primitive.cpu(getattr(np, name))
@@ -161,17 +162,25 @@ def binary(
         primitive.infer(lambda *xs: Symbol(_broadcast_infer(*xs).shape, result))
     if vjp is not None:
         primitive.vjp(vjp)
+    first, second = names
     if to_float:
 
         def op(x1, x2):
             x1, x2 = operands(x1, x2)
             return primitive(floating(x1), floating(x2))
+    elif names == ("x", "y"):
+
+        def op(x, y):
+            return primitive(*operands(x, y))
     else:
 
         def op(x1, x2):
             return primitive(*operands(x1, x2))
 
-    arguments = "        x1: Tensor.\n        x2: Tensor whose shape broadcasts with that of `x1`."
+    arguments = (
+        f"        {first}: Tensor.\n"
+        f"        {second}: Tensor whose shape broadcasts with that of `{first}`."
+    )
     return _document(op, name, doc, example, arguments)
 
 
@@ -310,14 +319,24 @@ logical_not = unary(
     to_float=False,
     result=bool,
 )
-bitwise_and = binary("bitwise_and", "Returns the bitwise and of integers or bools.")
-bitwise_or = binary("bitwise_or", "Returns the bitwise or of integers or bools.")
-bitwise_xor = binary("bitwise_xor", "Returns the bitwise exclusive or of integers or bools.")
+bitwise_and = binary(
+    "bitwise_and", "Returns the bitwise and of integers or bools.", names=("x", "y")
+)
+bitwise_or = binary("bitwise_or", "Returns the bitwise or of integers or bools.", names=("x", "y"))
+bitwise_xor = binary(
+    "bitwise_xor", "Returns the bitwise exclusive or of integers or bools.", names=("x", "y")
+)
 bitwise_left_shift = binary(
-    "bitwise_left_shift", "Shifts integers left.", array=lambda xp, x1, x2: xp.left_shift(x1, x2)
+    "bitwise_left_shift",
+    "Shifts integers left.",
+    array=lambda xp, x1, x2: xp.left_shift(x1, x2),
+    names=("x", "y"),
 )
 bitwise_right_shift = binary(
-    "bitwise_right_shift", "Shifts integers right.", array=lambda xp, x1, x2: xp.right_shift(x1, x2)
+    "bitwise_right_shift",
+    "Shifts integers right.",
+    array=lambda xp, x1, x2: xp.right_shift(x1, x2),
+    names=("x", "y"),
 )
 bitwise_not = unary(
     "bitwise_not",

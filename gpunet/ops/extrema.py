@@ -19,6 +19,7 @@ from gpunet.ops.reduce import (
     same_type,
     sum_primitive,
 )
+from gpunet.ops.reduce_launch import reduction_rule
 from gpunet.ops.rows import as_rows, row_max
 from gpunet.ops.shape import broadcast_to, one_axis
 
@@ -52,6 +53,8 @@ def _extremum_vjp(g, x, y, axis, keepdims):
 
 _FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 max_primitive, min_primitive = _extremum("max"), _extremum("min")
+max_primitive.cuda(reduction_rule("Max", lambda dtype: dtype))
+min_primitive.cuda(reduction_rule("Min", lambda dtype: dtype))
 
 
 def _on_cpu(reduce):

@@ -42,20 +42,15 @@ def columns(
     step = samples_at_once(xp, rows * width * x.dtype.itemsize, n)
     patches = xp.empty((step, *counts, *window, c), x.dtype)
     padded = any(before or after for before, after in padding)
-    if padded:
-        inside, source, whole = _placement(sizes, padding)
-        block = xp.zeros((step, *whole, c), x.dtype)
-        view = _windows(xp, block, window, counts, strides, dilation)
-    else:
-        view = _windows(xp, x, window, counts, strides, dilation)
+    inside, source, whole = _placement(sizes, padding)
+    block = xp.zeros((step, *whole, c), x.dtype) if padded else x
+    view = _windows(xp, block, window, counts, strides, dilation)
     for start in range(0, n, step):
         stop = min(start + step, n)
         m = stop - start
         if padded:
             block[:m][inside] = x[start:stop][source]
-            patches[:m] = view[:m]
-        else:
-            patches[:m] = view[start:stop]
+        patches[:m] = view[:m] if padded else view[start:stop]
         yield slice(start * rows, stop * rows), patches[:m].reshape(m * rows, width)
 
 

@@ -302,6 +302,8 @@ def sum_rows(ids: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
     Rows are sorted by id; then either the first rows of all ids are added, the second, and so on,
     or, where an id has many rows, `np.add.reduceat` goes through them.
     """
+    if rows.shape[1] == 1 and rows.dtype.kind == "f":
+        return np.bincount(ids, rows[:, 0], count).astype(rows.dtype).reshape(count, 1)
     y = np.zeros((count, rows.shape[1]), rows.dtype)
     if not len(ids):
         return y

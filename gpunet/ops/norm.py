@@ -15,6 +15,7 @@ from gpunet.errors import ShapeError
 from gpunet.ops.elementwise import cast_to
 from gpunet.ops.precision import is_half, statistics_dtype
 from gpunet.ops.reduce import sum
+from gpunet.ops.row_launch import layer_norm_grad_rule, layer_norm_rule
 from gpunet.ops.rows import as_rows, column_sum, row_dot, row_sum
 from gpunet.ops.shape import expand_dims
 
@@ -51,6 +52,10 @@ layer_norm = Primitive("layer_norm(x, scale, offset, *, epsilon) -> y, mean, rst
 layer_norm_grad = Primitive(
     "layer_norm_grad(g, g_mean, g_rstd, x, scale, mean, rstd) -> dx, dscale, doffset"
 )
+
+
+layer_norm.cuda(layer_norm_rule)
+layer_norm_grad.cuda(layer_norm_grad_rule)
 
 
 @layer_norm.infer

@@ -214,15 +214,19 @@ def _(g, x_shape, window, strides, padding):
 @widened
 def _(xp, g, sizes, window, strides, padding):
     g = g * _scale(xp, g, sizes, window, strides, padding)
-    for axis, (size, k, s, (before, _)) in enumerate(
-        zip(sizes, window, strides, padding, strict=True)
-    ):
-        count = g.shape[axis + 1]
+    # The first axis last: there the slices are longest, and the array is largest.
+    for axis in reversed(range(len(sizes))):
+        k, s, before = window[axis], strides[axis], padding[axis][0]
+        size, count = sizes[axis], g.shape[axis + 1]
+        if k == s == 1 and size == count:
+            continue
         gx = xp.zeros((*g.shape[: axis + 1], size, *g.shape[axis + 2 :]), g.dtype)
         for t in range(k):
             results, inputs = tap_range(size, count, t - before, s)
-            part = gx[_along(axis, inputs)]
-            part += g[_along(axis, results)]
+            if k <= s:  # no input is in two windows
+                gx[_along(axis, inputs)] = g[_along(axis, results)]
+            else:
+                gx[_along(axis, inputs)] += g[_along(axis, results)]
         g = gx
     return g
 

@@ -13,7 +13,7 @@ from gpunet.errors import ArgumentError, ShapeError, received
 from gpunet.ops.contraction import contract
 from gpunet.ops.elementwise import cast_to, operands
 from gpunet.ops.precision import widened
-from gpunet.ops.shape import stack
+from gpunet.ops.shape import many_axes, stack
 
 __all__ = ["cross", "dot", "inner", "kron", "matmul", "outer", "tensordot", "vdot"]
 
@@ -44,14 +44,14 @@ def _(xp, x1, x2, transpose1, transpose2):
     # cuBLAS accumulates halves in float32 by itself, but CuPy has no batched bfloat16.
     if xp is not np and x2.ndim == 2 and (x1.ndim == 2 or not transpose1):
         return _matmul(xp, x1, x2, transpose1, transpose2)
-    return _matmul_wide(xp, x1, x2, transpose1, transpose2)
+    return _matmul_wide(xp, x1, x2, transpose1=transpose1, transpose2=transpose2)
 
 
 @matmul_primitive.cpu
 def _(x1, x2, transpose1, transpose2):
     if x1.ndim == 2 and x2.ndim == 2 and x1.dtype.itemsize > 2:
         return (x1.T if transpose1 else x1).dot(x2.T if transpose2 else x2)
-    return _matmul_wide(np, x1, x2, transpose1, transpose2)
+    return _matmul_wide(np, x1, x2, transpose1=transpose1, transpose2=transpose2)
 
 
 @matmul_primitive.infer
@@ -265,17 +265,11 @@ def _contracted(axes, ndim1, ndim2):
                 + received(axes=axes, ndim1=ndim1, ndim2=ndim2)
             )
         return pair
-    pair = []
-    for one, ndim in zip(axes, (ndim1, ndim2), strict=True):
-        one = (one,) if hasattr(one, "__index__") else one
-        normal = tuple(int(a) + ndim if a < 0 else int(a) for a in one)
-        if len(set(normal)) < len(normal) or any(not 0 <= a < ndim for a in normal):
-            raise ArgumentError(
-                "`axes` must name each axis once and only axes that exist. "
-                + received(axes=axes, ndim1=ndim1, ndim2=ndim2)
-            )
-        pair.append(normal)
-    return tuple(pair)
+    if not isinstance(axes, (tuple, list)) or len(axes) != 2:
+        raise ArgumentError(
+            "`axes` must be an integer, or a pair of axes or lists of axes. " + received(axes=axes)
+        )
+    return many_axes(axes[0], ndim1, "axes"), many_axes(axes[1], ndim2, "axes")
 
 
 @public

@@ -26,6 +26,7 @@ from gpunet.ops.elementwise import (
     sqrt,
 )
 from gpunet.ops.index import item_primitive
+from gpunet.ops.reduce_launch import mean_rule, reduction_rule, sum_to_rule
 from gpunet.ops.shape import (
     broadcast_primitive,
     broadcast_to,
@@ -149,6 +150,11 @@ def _ones(n, dtype):
     return _ONES[dtype][:n] if n <= 65536 else np.ones(n, dtype)
 
 
+sum_primitive.cuda(reduction_rule("Sum", lambda dtype: _SUMS.get(dtype, dtype)))
+mean_primitive.cuda(mean_rule)
+sum_to_primitive.cuda(sum_to_rule)
+
+
 @sum_primitive.infer
 def _(x, axis, keepdims):
     return Symbol(reduced_shape(x.shape, axis, keepdims), _SUMS.get(x.dtype, x.dtype))
@@ -231,6 +237,7 @@ def _(g, x, axis, keepdims):
 # Its gradient is that of a tree of multiplications: exact at zeros, to any order.
 prod_primitive = Primitive("prod(x, *, axis, keepdims) -> y")
 prod_primitive.infer(same_type)
+prod_primitive.cuda(reduction_rule("Prod", lambda dtype: dtype))
 
 
 @prod_primitive.array

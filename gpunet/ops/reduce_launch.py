@@ -8,6 +8,7 @@ import numpy as np
 
 from gpunet.backend.kernels import ceil_div, cuda_type, empty, launch
 from gpunet.dtypes import BFLOAT16
+from gpunet.errors import ShapeError
 from gpunet.ops.elementwise_launch import contiguous
 
 BLOCK = 256
@@ -35,6 +36,8 @@ def reduction_rule(operation: str, result: Callable[[np.dtype], np.dtype]) -> Ca
         axes = tuple(range(x.ndim)) if axis is None else axis
         kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
         shape = kept if keepdims else tuple(n for i, n in enumerate(x.shape) if i not in axes)
+        if operation in ("Max", "Min") and x.size < math.prod(shape):
+            raise ShapeError("no maximum or minimum of no elements")
         outer, reduced, inner, x = _as_columns(contiguous(x), axes)
         y = empty(shape, result(x.dtype), like=x)
         if inner > 1:
@@ -46,6 +49,12 @@ def reduction_rule(operation: str, result: Callable[[np.dtype], np.dtype]) -> Ca
         return y
 
     return rule
+
+
+def mean_rule(x: Any, axis: tuple[int, ...] | None, keepdims: bool) -> Any:
+    """The `cuda` rule of `mean`: a sum in the accumulation dtype, scaled and rounded once."""
+    total = reduction_rule("Sum", accumulate_dtype)(x, axis, keepdims)
+    return (total * (total.size / x.size if x.size else math.nan)).astype(x.dtype)
 
 
 def _as_columns(x, axes):

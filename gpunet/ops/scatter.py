@@ -13,8 +13,8 @@ from gpunet.errors import ArgumentError, ShapeError, received
 from gpunet.ops.creation import ones_like, zeros_like
 from gpunet.ops.elementwise import cast_to, equal
 from gpunet.ops.extrema import max_primitive
-from gpunet.ops.index import integers, item_primitive
-from gpunet.ops.shape import as_shape, many_axes, one_axis
+from gpunet.ops.index import index_add_primitive, integers, item_primitive
+from gpunet.ops.shape import as_shape, many_axes, one_axis, reshape_primitive
 
 __all__ = [
     "multi_hot",
@@ -73,17 +73,16 @@ def _(xp, x, indices, updates, reduction):
 
 
 @scatter_primitive.vjp
-def _(g, x, indices, updates, y, reduction):
-    chosen = gather_rows_primitive(g, indices)
+def _(g, x, indices, updates, y, needs, reduction):
+    chosen = gather_rows_primitive(g, indices) if needs[2] else None
     if reduction == "add":
         return g, None, chosen
     if reduction is None:
-        last = _last_writers(g, indices, updates)
         kept = scatter_primitive(g, indices, zeros_like(updates), reduction=None)
-        return kept, None, chosen * last
+        return kept, None, chosen * _last_writers(g, indices, updates) if needs[2] else None
     if reduction == "mul":
         rest = scatter_primitive(ones_like(x), indices, updates, reduction="mul")
-        return g * rest, None, chosen * gather_rows_primitive(y, indices) / updates
+        return g * rest, None, gather_rows_primitive(g * y, indices) / updates
     # The largest (smallest) candidates of a place share its gradient.
     mine = cast_to(equal(x, y), g.dtype)
     theirs = cast_to(equal(updates, gather_rows_primitive(y, indices)), g.dtype)
@@ -122,9 +121,12 @@ def scatter(indices, values, shape):
         >>> gpunet.ops.scatter([[0], [2], [0]], [1.0, 2.0, 3.0], (3,)).tolist()
         [4.0, 0.0, 2.0]
     """
-    values = as_tensor(values)
-    zero = zeros_of(as_shape(shape), values)
-    return scatter_update(zero, indices, values, "add")
+    values, shape = as_tensor(values), as_shape(shape)
+    indices = integers(indices, values)
+    if indices.shape[-1:] == (1,) and values.shape == (*indices.shape[:-1], *shape[1:]):
+        places = reshape_primitive(indices, shape=indices.shape[:-1])
+        return index_add_primitive(values, places, axis=0, length=shape[0])
+    return scatter_update(zeros_of(shape, values), indices, values, "add")
 
 
 @public

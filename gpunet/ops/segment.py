@@ -82,13 +82,13 @@ def _combine(data, segment_ids, num_segments, reduction, start):
 def _lowest(dtype):
     if dtype.kind in "iu":
         return np.iinfo(dtype).min
-    return 0 if dtype == bool else -math.inf
+    return False if dtype.kind == "b" else -math.inf
 
 
 def _highest(dtype):
     if dtype.kind in "iu":
         return np.iinfo(dtype).max
-    return 1 if dtype == bool else math.inf
+    return True if dtype.kind == "b" else math.inf
 
 
 @public

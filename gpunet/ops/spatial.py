@@ -27,7 +27,7 @@ def per_axis(value: Any, ndim: int, name: str, least: int = 1) -> Sizes:
     if type(value) is int and value >= least:
         return (value,) * ndim
     try:
-        many = tuple(value) if hasattr(value, "__iter__") else (value,) * ndim
+        many: Any = value if hasattr(value, "__iter__") else (value,) * ndim
         sizes = tuple([int(n.__index__()) for n in many])
     except (AttributeError, TypeError):
         sizes = ()

@@ -81,8 +81,13 @@ def _tiled(update: Callable) -> Callable:
             for i in range(0, size, TILE):
                 part = slice(i, i + TILE)
                 pieces = [x[part] for x in flat]
-                update([y[part] for y in flat_outs], pieces, scratch[: pieces[0].size], scalars,
-                       **attributes)
+                update(
+                    [y[part] for y in flat_outs],
+                    pieces,
+                    scratch[: pieces[0].size],
+                    scalars,
+                    **attributes,
+                )
         return tuple(outs) if slots else outs[0]
 
     return rule

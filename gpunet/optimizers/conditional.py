@@ -26,7 +26,9 @@ class _Pending:
         self.values[id(variable)] = variable, value
 
 
-def update_if(condition: Any, update: Callable[[], None], otherwise: Callable | None = None) -> None:
+def update_if(
+    condition: Any, update: Callable[[], None], otherwise: Callable | None = None
+) -> None:
     """Runs `update` where a boolean scalar holds, and `otherwise` where it does not.
 
     While a graph is traced both are recorded, and every Variable they assign gets one value or the

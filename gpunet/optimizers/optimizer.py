@@ -278,7 +278,9 @@ class Optimizer(OptimizerState):
 
     def _decay_of(self, variable):
         """The weight decay that a fused step applies to a variable."""
-        return self.weight_decay if self._decay_in_step and self._use_weight_decay(variable) else 0.0
+        return (
+            self.weight_decay if self._decay_in_step and self._use_weight_decay(variable) else 0.0
+        )
 
     def assign(self, variable: Variable, value: Any) -> None:
         """Sets a variable."""

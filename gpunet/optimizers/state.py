@@ -271,7 +271,6 @@ class OptimizerState:
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Variables that a subclass keeps as attributes belong to the state."""
-        known = self.__dict__.get("_variables")
-        if known is not None and isinstance(value, Variable) and name != "_learning_rate" and not any(value is v for v in known):
-            known.append(value)
+        if isinstance(value, Variable) and not any(value is v for v in self._variables):
+            self._variables.append(value)
         object.__setattr__(self, name, value)

@@ -4,6 +4,7 @@ from gpunet.saving.files import load_model as load_model
 from gpunet.saving.files import load_weights as load_weights
 from gpunet.saving.files import save_model as save_model
 from gpunet.saving.files import save_weights as save_weights
+from gpunet.saving.operations import call_arguments as call_arguments
 from gpunet.saving.registry import CustomObjectScope as CustomObjectScope
 from gpunet.saving.registry import custom_object_scope as custom_object_scope
 from gpunet.saving.registry import get_custom_objects as get_custom_objects

@@ -8,7 +8,6 @@ import io
 import os
 import shutil
 import tempfile
-import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +40,8 @@ def write_archive(
         weights: The HDF5 file; read from its beginning.
         assets: Other files by entry name.
     """
+    import zipfile
+
     with zipfile.ZipFile(file, "w") as archive:
         for name, text in texts.items():
             archive.writestr(name, text)
@@ -63,6 +64,8 @@ class ZipArchive:
     """
 
     def __init__(self, file: Any):
+        import zipfile
+
         try:
             self._zip = zipfile.ZipFile(file)
         except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
@@ -121,6 +124,8 @@ class ZipArchive:
 
     def copy(self, name: str, file: BinaryIO) -> None:
         """Copies the bytes of an entry into a file, checking its checksum."""
+        import zipfile
+
         info = self._entry(name)
         try:
             with self._zip.open(info) as entry:

@@ -4,7 +4,6 @@ import contextlib
 import datetime
 import json
 import os
-import secrets
 import shutil
 import warnings
 from pathlib import Path
@@ -120,7 +119,7 @@ def _write_model(model, file):
 def _write_directory(model, path):
     """Writes a new directory, then gives it the name; the old one goes last."""
     path = Path(os.path.realpath(path))
-    texts, key = _texts(model), secrets.token_hex(6)
+    texts, key = _texts(model), os.urandom(6).hex()
     fresh = path.with_name(f".{path.name}.{key}.tmp")
     old = path.with_name(f".{path.name}.{key}.old")
     try:

@@ -199,7 +199,7 @@ def find_class(
             )
     if obj is None:
         obj = get_registered_object(name, custom)
-    if obj is None and (not module or module.split(".")[0] in ("keras", "gpunet")):
+    if obj is None and module in (None, "", "keras", "keras.models", "gpunet"):
         obj = _only(name)
     return obj if obj is not None else _unknown(name, module, registered)
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from gpunet.core.symbolic import KerasTensor
+from gpunet.core.symbolic import FunctionOperation, KerasTensor
 from gpunet.core.tensor import Tensor, tensor
 from gpunet.core.variable import Variable
 from gpunet.dtypes import numpy_dtype
 from gpunet.errors import SavingError, received
+from gpunet.saving.operations import deserialize_operation, is_operation, serialize_operation
 from gpunet.saving.registry import (
     CustomObjectScope,
     builtin_home,
@@ -94,6 +95,8 @@ def serialize_keras_object(obj: Any) -> Any:
 
 
 def _serialize_instance(obj):
+    if isinstance(obj, FunctionOperation):
+        return serialize_keras_object(serialize_operation(obj))
     if not hasattr(obj, "get_config"):
         raise SavingError(
             f"An object needs `get_config` to be saved. {received(type=type(obj).__name__)}"
@@ -257,6 +260,8 @@ def _deserialize_instance(config, inner, custom_objects):
     shared = _sharing.objects if isinstance(key, int) else None
     if shared is not None and key in shared:
         return shared[key]
+    if is_operation(config.get("module")):
+        return deserialize_operation(name, deserialize_keras_object(inner, custom_objects))
     cls = find_class(name, config.get("module"), config.get("registered_name"), custom_objects)
     if isinstance(cls, types.FunctionType):
         return cls

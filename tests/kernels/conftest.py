@@ -12,7 +12,7 @@ SCHEDULES = [("forward", 0), ("reverse", 0), ("random", 1), ("random", 2)]
 
 @pytest.fixture
 def kernel():
-    """Compiles a kernel of `tests/kernels/<file>`, or of a text: `kernel(source, name, template)`."""
+    """Compiles a kernel of a `.cu` file beside this one, or of a text."""
 
     def compile_kernel(source, name, template=()):
         if source.endswith(".cu"):

@@ -104,3 +104,6 @@ __global__ void vector_types(const float* x, float* y) {
   const float2 low = make_float2(v.x, v.y);
   *reinterpret_cast<float4*>(y + 4 * threadIdx.x) = make_float4(v.w, v.z, low.y, low.x);
 }
+
+template <typename T>
+__global__ void inverse_erf(const T* x, T* y) { y[threadIdx.x] = erfinv(x[threadIdx.x]); }

@@ -16,6 +16,8 @@ TEXT = '#line 1 "k.cu"\n__global__ void set(int* x) { x[0] = 42; }\n'
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
+    """An empty cache for kernels; the runtime stays in its own."""
+    emulator.loader._runtime()
     monkeypatch.setenv("GPUNET_CACHE_DIR", str(tmp_path))
     return tmp_path
 
@@ -79,7 +81,7 @@ def test_the_folder_is_private(folder):
 
 def test_a_folder_that_others_may_write_is_refused(folder):
     cache.cache_dir().chmod(0o777)
-    with pytest.raises(DeviceError, match="writable by nobody else.*mode='0o777'"):
+    with pytest.raises(DeviceError, match=r"writable by nobody else.*mode='0o777'"):
         run_set()
 
 
@@ -99,7 +101,6 @@ def test_the_default_folder_follows_the_platform(monkeypatch):
     assert str(cache._root()) == "/l/gpunet"
     monkeypatch.delenv("LOCALAPPDATA")
     assert cache._root() == cache.Path.home() / ".cache" / "gpunet"
-
 
 
 def test_a_failed_compilation_leaves_nothing_behind(folder):

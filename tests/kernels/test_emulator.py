@@ -80,6 +80,20 @@ def test_dynamic_shared_memory_must_be_asked_for(kernel):
         )
 
 
+def test_dynamic_shared_memory_as_cuda_spells_it(kernel):
+    text = """#include <cuda_fp16.h>
+    template <typename T> __global__ void reverse(const T* x, T* y) {
+      extern __shared__ __align__(16) unsigned char memory[];
+      T* tile = reinterpret_cast<T*>(memory);
+      tile[threadIdx.x] = x[threadIdx.x];
+      __syncthreads();
+      y[threadIdx.x] = tile[blockDim.x - 1 - threadIdx.x];
+    }"""
+    x, y = np.arange(50, dtype="f2"), np.empty(50, "f2")
+    kernel(text, "reverse", ("__half",))(grid=1, block=50, args=(x, y), shared=100)
+    np.testing.assert_array_equal(y, x[::-1])
+
+
 def test_too_much_static_shared_memory(kernel):
     text = """#include "common.cuh"
     __global__ void big(float* x) {

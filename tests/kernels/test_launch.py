@@ -76,7 +76,7 @@ read_only.flags.writeable = False
     ("args", "message"),
     [
         ((x, y, 4, 1.0, True), r"takes 6 arguments \(const float\*, float\*, long long, float,"),
-        ((x.astype("f2"), y, 4, 1.0, True, None), r"0: .*`const float\*`. .*of float16, shape \(4,"),
+        ((x.astype("f2"), y, 4, 1.0, True, None), r"0: .*`const float\*`. .*of float16, shape"),
         ((x, y.astype("f8"), 4, 1.0, True, None), r"argument 1: .*`float\*`. .* of float64"),
         ((x, y[::2], 4, 1.0, True, None), "argument 1: expected a C-contiguous .*non-contiguous"),
         ((x, read_only, 4, 1.0, True, None), "argument 1: .*Received: read-only array"),
@@ -222,9 +222,10 @@ def test_a_compile_error_names_file_and_line(folder, place):
 
 
 def test_kernels_of_the_wrong_type_do_not_compile():
-    by_value = "struct Big { double a[9]; }; __global__ void k(float* x, Big b) {}"
-    with pytest.raises(KernelError, match="parameters must be pointers and scalars"):
-        Kernel(by_value, "k")(grid=1, block=1, args=(x, 1))
+    for by_value in ("float2", "dim3"):
+        with pytest.raises(KernelError, match="parameters must be pointers and scalars"):
+            text = f"__global__ void k(float* x, {by_value} value) {{}}"
+            Kernel(text, "k")(grid=1, block=1, args=(x, 1))
     no_atomic = "__global__ void k(long long* x) { atomicAdd(x, 1ll); }"  # nor has CUDA
     with pytest.raises(KernelError, match="atomicAdd"):
         Kernel(no_atomic, "k")(grid=1, block=1, args=(np.zeros(1, "i8"),))
@@ -312,7 +313,7 @@ def test_bfloat16_scalars_go_to_cupy_as_arrays_of_one_element(cupy):
 
 def test_cupy_refusals(cupy):
     kernel = Kernel(SCALARS, "mixed")
-    with pytest.raises(DeviceError, match="all arrays must be on one device. Received: 0: numpy, 1:"):
+    with pytest.raises(DeviceError, match=r"must be on one device. Received: 0: numpy, 1:"):
         kernel(grid=1, block=1, args=(x, cupy.ndarray(y)))
     with pytest.raises(DeviceError, match="on one device"):
         kernel(grid=1, block=1, args=(cupy.ndarray(x, 0), cupy.ndarray(y, 1)))

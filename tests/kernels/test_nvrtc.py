@@ -13,13 +13,14 @@ from tests.kernels.instantiations import INSTANTIATIONS
 ARCHITECTURES = ["sm_80", "sm_90"]
 HEADER_KEYS = ("Shapes", "Launch", "Bytes", "Numerics", "Source")
 FILES = sorted(path.name for path in kernel_dir().glob("*.cu"))
-GLOBAL = re.compile(r"__global__\s+(?:void\s+)?(?:__launch_bounds__\s*\([^()]*\)\s*)?(?:void\s+)?(\w+)")
+GLOBAL = re.compile(r"__global__\s+(?:void\s+|__launch_bounds__\s*\([^()]*\)\s*)*(\w+)")
 OWN = ["float", "double", "__half", "__nv_bfloat16", "bool", "signed char", "unsigned char"]
 OWN += ["short", "unsigned short", "int", "unsigned int", "long long", "unsigned long long"]
 
 
 def names_of(file):
-    return [name_expression(kernel, template) for f, kernel, template in INSTANTIATIONS if f == file]
+    rows = [row for row in INSTANTIATIONS if row[0] == file]
+    return [name_expression(kernel, template) for _, kernel, template in rows]
 
 
 def check(text, names, architecture):
@@ -90,24 +91,37 @@ def test_common_headers_compile_for_every_type(architecture):
     check(text, names, architecture)
 
 
-@pytest.mark.parametrize("file", ["blocks.cu", "scalars.cu"])
+HALF_CONVERSIONS = [
+    f"convert<{source}, {target}>"
+    for half in ("__half", "__nv_bfloat16")
+    for source, target in ((half, "float"), ("float", half), ("double", half))
+]
+ATOMICS = [
+    *(f"atomic_adds<{t}>" for t in ("int", "unsigned", "unsigned long long", "float", "double")),
+    *("atomic_adds<__half>", "atomic_adds<__nv_bfloat16>", "atomic_words"),
+    *(f"atomic_orders<{t}>" for t in ("int", "unsigned", "long long", "unsigned long long")),
+]
+TEST_KERNELS = {
+    "blocks.cu": [
+        *("coordinates", "rotate_left<true>", "rotate_plain<__half>", "prefix_sum", "leave_early"),
+        *("read_unwritten<float>", "count_and_or", "sleep_for_flag", "fail_in_thread", "greet"),
+    ],
+    "scalars.cu": [
+        *HALF_CONVERSIONS,
+        *ATOMICS,
+        *("arithmetic<__half>", "arithmetic<__nv_bfloat16>", "through_helpers<__half>"),
+        *("functions<float>", "functions<double>", "fast_functions", "inverse_erf<double>"),
+        *("bit_functions", "wide_products", "vector_types"),
+    ],
+}
+
+
+@pytest.mark.parametrize("file", TEST_KERNELS)
 def test_the_emulators_test_kernels_are_real_cuda(file):
     """What the emulator accepts in its own tests, NVRTC accepts."""
     text = Path(__file__).with_name(file).read_text()
-    names = {
-        "blocks.cu": ["rotate_left<true>", "rotate_plain<__half>", "prefix_sum", "count_and_or"]
-        + ["read_unwritten<float>", "leave_early", "sleep_for_flag", "fail_in_thread", "greet"],
-        "scalars.cu": ["arithmetic<__half>", "arithmetic<__nv_bfloat16>", "functions<double>"]
-        + ["functions<float>", "fast_functions", "bit_functions", "wide_products", "vector_types"]
-        + [f"convert<{a}, {b}>" for h in ("__half", "__nv_bfloat16")
-           for a, b in ((h, "float"), ("float", h), ("double", h))]
-        + [f"atomic_adds<{t}>" for t in ("int", "unsigned", "unsigned long long", "float",
-                                         "double", "__half", "__nv_bfloat16")]
-        + [f"atomic_orders<{t}>" for t in ("int", "unsigned", "long long", "unsigned long long")]
-        + ["atomic_words"],
-    }[file]  # fmt: skip
-    cubin = nvrtc.compile_cubin(assemble(text, file), names, "sm_90")
-    assert set(cubin.kernels) == set(names)
+    cubin = nvrtc.compile_cubin(assemble(text, file), TEST_KERNELS[file], "sm_90")
+    assert set(cubin.kernels) == set(TEST_KERNELS[file])
 
 
 def test_usage_of_registers_and_memory():
@@ -120,9 +134,11 @@ def test_usage_of_registers_and_memory():
     }
     __global__ void __launch_bounds__(1024, 2) spill(const float* x, float* y) {
       float v[64];
+      #pragma unroll
       for (int i = 0; i < 64; ++i) v[i] = x[i * 1024 + threadIdx.x];
-      for (int i = 0; i < 64; ++i)
-        for (int j = 0; j < 64; ++j) v[i] += v[j] * v[(i + j) % 64];
+      #pragma unroll
+      for (int i = 0; i < 64; ++i) v[i] += v[(i + 7) % 64] * v[(i * 5) % 64];
+      #pragma unroll
       for (int i = 0; i < 64; ++i) y[i * 1024 + threadIdx.x] = v[i];
     }"""
     cubin = nvrtc.compile_cubin(text, ["tile", "spill"])

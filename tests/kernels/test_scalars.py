@@ -148,6 +148,14 @@ def test_functions(kernel, dtype):
     np.testing.assert_allclose(y, expected, rtol=8 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps)
 
 
+def test_inverse_erf_in_the_tails(kernel):
+    tails = 1 - np.ldexp(1.0, np.arange(-53, -1))
+    x = np.concatenate([tails, -tails, [0.0, 1e-300, 1.0, -1.0, 1.5]])
+    y = np.empty_like(x)
+    kernel("scalars.cu", "inverse_erf", ("double",))(grid=1, block=x.size, args=(x, y))
+    np.testing.assert_allclose(y, special.erfinv(x), rtol=1e-14)
+
+
 def test_fast_functions(kernel):
     x = np.linspace(0.05, 3.9, 500).astype("f4")
     y = np.empty((11, x.size), "f4")

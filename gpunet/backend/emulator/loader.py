@@ -4,12 +4,13 @@ import ctypes
 import functools
 import struct
 from collections.abc import Callable, Sequence
+from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from gpunet.backend.emulator.schedules import current
 from gpunet.backend.emulator.toolchain import build_kernel, build_runtime
+from gpunet.dtypes import BFLOAT16
 from gpunet.errors import KernelError
 
 # A parameter's C++ type, as the kernel's library spells it: its dtype, and its form in `struct`,
@@ -27,7 +28,7 @@ _TYPES = {
     "float": (np.dtype(np.float32), "f4x"),
     "double": (np.dtype(np.float64), "d"),
     "__half": (np.dtype(np.float16), "e6x"),
-    "__nv_bfloat16": (np.dtype(ml_dtypes.bfloat16), "H6x"),
+    "__nv_bfloat16": (BFLOAT16, "H6x"),
 }
 _PYTHON = {"long long": int, "float": float, "bool": bool}
 _LAUNCH = "=8I2Q"  # struct Launch in cpp/interface.h
@@ -51,7 +52,7 @@ class Function:
         library.gpunet_module.restype = ctypes.POINTER(ctypes.c_char_p)
         module = library.gpunet_module()
         signature = module[0].decode()  # the first member of struct Module
-        self.parameters = tuple(signature.split(",")) if signature else ()
+        self.parameters: tuple[str, ...] = tuple(signature.split(",")) if signature else ()
         self._checks = [_check(parameter) for parameter in self.parameters]
         self._pack = struct.Struct(_LAUNCH + "".join(map(_form, self.parameters))).pack
         self._runtime = _runtime()
@@ -114,17 +115,15 @@ def _form(parameter: str) -> str:
     return "Q" if parameter.endswith("*") else _TYPES[parameter][1]
 
 
-def _check(parameter: str) -> Callable[[object], object]:
-    """Returns what turns an argument into a number for `struct`, or into None if it does not fit."""
+def _check(parameter: str) -> Callable[[Any], Any]:
+    """Returns what turns an argument into a number, or into None if it does not fit."""
     if parameter.endswith("*"):
         name = parameter.removesuffix("*").removeprefix("const ")
         dtype = _TYPES[name][0] if name in _TYPES else None
         return _pointer(dtype, parameter.startswith("const "))
     dtype = _TYPES[parameter][0]
-    if dtype == ml_dtypes.bfloat16:
-        return lambda value: (
-            int(value.view(np.uint16)) if type(value) is ml_dtypes.bfloat16 else None
-        )
+    if dtype == BFLOAT16:
+        return lambda value: int(value.view(np.uint16)) if type(value) is BFLOAT16.type else None
     accepted = (dtype.type, _PYTHON.get(parameter, dtype.type))
     return lambda value: value if type(value) in accepted else None
 

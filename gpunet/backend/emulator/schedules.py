@@ -23,7 +23,8 @@ def _from_environment() -> tuple[int, int]:
     return _parse(name, int(seed or 0))
 
 
-_current: ContextVar[tuple[int, int]] = ContextVar("schedule", default=_from_environment())
+_DEFAULT = _from_environment()
+_current: ContextVar[tuple[int, int]] = ContextVar("schedule", default=_DEFAULT)
 current = _current.get
 
 

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -25,6 +26,11 @@ _INSTALL = {
     "darwin": "`xcode-select --install`",
 }
 _ERROR_LINES = 20
+# CUDA's own spelling of dynamic shared memory, inside a function: host C++ has nothing like it.
+_DYNAMIC = re.compile(
+    r"(?<=[{; \t])extern\s+__shared__\s+(?:__align__\s*\(\s*\d+\s*\)\s*)?"
+    r"([\w:<>,* ]+?)\s+(\w+)\s*\[\s*\]\s*;"
+)
 
 
 @functools.cache
@@ -66,8 +72,9 @@ def build_kernel(text: str, expression: str) -> Path:
         KernelError: If the source does not compile; the message holds file and line.
         DeviceError: If there is no C++ compiler.
     """
+    text = _DYNAMIC.sub(r"\1* \2 = gpunet::emulator::dynamic_shared<\1>();", text)
     text += f'\n#line 1 "{expression}"\nGPUNET_ENTRY({expression})\n'
-    return _build(text, expression, ("-I", str(CPP), *KERNEL_FLAGS))
+    return _build(text, expression, ("-I", str(CPP), "-I", str(CPP / "cuda"), *KERNEL_FLAGS))
 
 
 def _build(text: str, name: str, flags: tuple[str, ...]) -> Path:
@@ -92,7 +99,7 @@ def _version() -> str:
 
 @functools.cache
 def _headers() -> str:
-    return "\0".join(path.read_text() for path in sorted(CPP.iterdir()))
+    return "\0".join(path.read_text() for path in sorted(CPP.rglob("*.*")))
 
 
 def _excerpt(log: str) -> str:

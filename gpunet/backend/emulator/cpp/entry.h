@@ -4,6 +4,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include <type_traits>
+
 #include "keywords.h"
 
 namespace gpunet::emulator {
@@ -55,10 +57,14 @@ struct Parameter<const T*> {
   static constexpr const char *prefix = "const ", *name = TypeName<T>::value, *suffix = "*";
 };
 
+template <typename T>
+constexpr bool kIsParameter = std::is_pointer_v<T> || std::is_arithmetic_v<T> ||
+                              std::is_same_v<T, __half> || std::is_same_v<T, __nv_bfloat16>;
+
 // Each argument lies in 8 bytes of its own.
 template <typename T>
 inline T load(const unsigned long long& slot) {
-  static_assert(sizeof(T) <= 8, "a kernel's parameters must be pointers and scalars");
+  static_assert(kIsParameter<T>, "a kernel's parameters must be pointers and scalars");
   T value;
   memcpy(&value, &slot, sizeof value);
   return value;

@@ -50,7 +50,7 @@ struct Runtime {
   bool (*thread_exited)();
   // Registers memory to poison before every block, and poisons it now.
   void (*register_shared)(void* begin, size_t bytes);
-  void* (*dynamic_shared)(size_t alignment);
+  void* (*dynamic_shared)();
   void (*print)(const char* format, ...);
   // Ends the launch with an error; does not return.
   void (*fail)(const char* format, ...);

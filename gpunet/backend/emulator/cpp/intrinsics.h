@@ -50,10 +50,8 @@ inline float rsqrtf(float x) { return static_cast<float>(1.0 / std::sqrt(double{
 inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
 inline float rsqrt(float x) { return rsqrtf(x); }
 inline float rcbrtf(float x) { return static_cast<float>(1.0 / std::cbrt(double{x})); }
-inline float sinpif(float x) { return static_cast<float>(std::sin(std::fmod(double{x}, 2.0) * M_PI)); }
-inline float cospif(float x) { return static_cast<float>(std::cos(std::fmod(double{x}, 2.0) * M_PI)); }
-inline float normcdff(float x) { return static_cast<float>(0.5 * std::erfc(double{x} * -M_SQRT1_2)); }
 inline double normcdf(double x) { return 0.5 * std::erfc(x * -M_SQRT1_2); }
+inline float normcdff(float x) { return static_cast<float>(normcdf(x)); }
 inline float __saturatef(float x) { return x > 0.0f ? (x < 1.0f ? x : 1.0f) : 0.0f; }
 
 // The fast forms of the hardware differ from these in the last bits.
@@ -69,10 +67,12 @@ inline float __tanf(float x) { return tanf(x); }
 inline float __powf(float x, float y) { return powf(x, y); }
 inline float __fdividef(float x, float y) { return x / y; }
 inline float fdividef(float x, float y) { return x / y; }
+#ifndef __APPLE__  // whose math.h has it
 inline void __sincosf(float x, float* sine, float* cosine) {
   *sine = sinf(x);
   *cosine = cosf(x);
 }
+#endif
 
 inline float __fadd_rn(float x, float y) { return x + y; }
 inline float __fsub_rn(float x, float y) { return x - y; }
@@ -85,17 +85,17 @@ inline float __frsqrt_rn(float x) { return rsqrtf(x); }
 inline double __dadd_rn(double x, double y) { return x + y; }
 inline double __dmul_rn(double x, double y) { return x * y; }
 
-// The inverse of erf: a start from the central or tail approximation of Giles (2010), then two
-// Newton steps, which double the correct digits each.
+// The inverse of erf: Winitzki's approximation (2008), three digits, then Halley steps, each of
+// which triples their number. In the tails the error is taken from erfc, where erf has no bits left.
 inline double erfinv(double y) {
   if (!(y > -1.0 && y < 1.0)) return y == 1.0 ? INFINITY : y == -1.0 ? -INFINITY : NAN;
   const double w = -std::log1p(-y * y), u = 2 / (M_PI * 0.147) - w / 2;
   double x = std::copysign(std::sqrt(std::sqrt(u * u + w / 0.147) - u), y);
-  for (int i = 0; i < 4; ++i) {
-    const double error = y < 0.5 && y > -0.5 ? std::erf(x) - y
-                         : y > 0             ? (1 - y) - std::erfc(x)
-                                             : std::erfc(-x) - (1 + y);
-    x -= error / (M_2_SQRTPI * std::exp(-x * x) - x * error);  // Halley's step
+  for (int i = 0; i < 3; ++i) {
+    const double error = y > 0.5    ? (1 - y) - std::erfc(x)
+                         : y < -0.5 ? std::erfc(-x) - (1 + y)
+                                    : std::erf(x) - y;
+    x -= error / (M_2_SQRTPI * std::exp(-x * x) + x * error);
   }
   return x;
 }
@@ -145,11 +145,12 @@ inline unsigned __brev(unsigned x) {
   return __builtin_bswap32(x);
 }
 inline unsigned __funnelshift_l(unsigned low, unsigned high, unsigned shift) {
-  return static_cast<unsigned>(((static_cast<unsigned long long>(high) << 32 | low) << (shift & 31)) >>
-                               32);
+  const unsigned long long both = static_cast<unsigned long long>(high) << 32 | low;
+  return static_cast<unsigned>(both << (shift & 31) >> 32);
 }
 inline unsigned __funnelshift_r(unsigned low, unsigned high, unsigned shift) {
-  return static_cast<unsigned>((static_cast<unsigned long long>(high) << 32 | low) >> (shift & 31));
+  const unsigned long long both = static_cast<unsigned long long>(high) << 32 | low;
+  return static_cast<unsigned>(both >> (shift & 31));
 }
 
 // ---- memory, time, messages ---------------------------------------------------------------------

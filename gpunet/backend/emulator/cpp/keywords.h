@@ -51,9 +51,15 @@ T (&shared_array(Place))[N] {
   return reinterpret_cast<T(&)[N]>(storage.bytes);
 }
 
+// Where the dynamic shared memory of the launch begins. CUDA aligns it to 16 bytes.
+template <typename T>
+T* dynamic_shared() {
+  static_assert(alignof(T) <= 16, "dynamic shared memory is aligned to 16 bytes");
+  return static_cast<T*>(runtime->dynamic_shared());
+}
+
 }  // namespace gpunet::emulator
 
 // cuda_kernels/common.cuh defines the CUDA form of these two, and says how they are used.
 #define SHARED_ARRAY(T, name, N) T(&name)[N] = gpunet::emulator::shared_array<T, (N)>([] {})
-#define GPUNET_SHARED(T, name) \
-  T* name = static_cast<T*>(gpunet::emulator::runtime->dynamic_shared(alignof(T)))
+#define GPUNET_SHARED(T, name) T* name = gpunet::emulator::dynamic_shared<T>()

@@ -17,7 +17,8 @@ inline int __syncthreads_count(int predicate, GPUNET_SITE) {
   return gpunet::emulator::runtime->barrier(predicate, {"__syncthreads_count", file, line});
 }
 inline int __syncthreads_and(int predicate, GPUNET_SITE) {
-  const int count = gpunet::emulator::runtime->barrier(predicate, {"__syncthreads_and", file, line});
+  const gpunet::emulator::Site site = {"__syncthreads_and", file, line};
+  const int count = gpunet::emulator::runtime->barrier(predicate, site);
   return count == static_cast<int>(blockDim.x * blockDim.y * blockDim.z);
 }
 inline int __syncthreads_or(int predicate, GPUNET_SITE) {
@@ -81,7 +82,9 @@ inline T shuffle(unsigned mask, T value, unsigned source, const Site& site) {
 }
 
 // The first lane of the segment of `width` lanes that `lane` is in.
-inline unsigned segment(unsigned lane, int width) { return lane & ~(static_cast<unsigned>(width) - 1); }
+inline unsigned segment(unsigned lane, int width) {
+  return lane & ~(static_cast<unsigned>(width) - 1);
+}
 
 // ---- votes --------------------------------------------------------------------------------------
 
@@ -92,7 +95,8 @@ struct Vote {
 
 inline void complete_vote(Vote* const requests[kWarpSize], unsigned lanes) {
   unsigned ballot = 0;
-  for_each_lane(lanes, [&](unsigned lane) { ballot |= unsigned{requests[lane]->predicate} << lane; });
+  for_each_lane(lanes,
+                [&](unsigned lane) { ballot |= unsigned{requests[lane]->predicate} << lane; });
   for_each_lane(lanes, [=](unsigned lane) {
     requests[lane]->ballot = ballot;
     requests[lane]->lanes = lanes;

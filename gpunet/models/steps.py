@@ -1,0 +1,215 @@
+"""What happens to one batch: training, test and prediction steps, and building before them."""
+
+from typing import Any
+
+from gpunet import ops, tree
+from gpunet.backend.device import Device, current_device
+from gpunet.core.gradients import GradientTape
+from gpunet.core.symbolic import KerasTensor, compute_output_spec
+from gpunet.core.tensor import Tensor
+from gpunet.data import unpack_x_y_sample_weight
+from gpunet.data.adapter import to_tensor
+from gpunet.dtypes import standardize_dtype
+from gpunet.errors import GpunetError
+from gpunet.models.compiling import Compilable
+
+
+class Steps(Compilable):
+    """The part of a trainer that runs one batch."""
+
+    def _forward(self, x, training):
+        if self._call_facts.training:
+            return self(x, training=training)
+        return self(x)
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """Trains on one batch; override it for a training of your own.
+
+        Args:
+            data: `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)` as tensors.
+
+        Returns:
+            Dict from names to values, usually of the metrics.
+
+        Example:
+            >>> import gpunet
+            >>> class Doubled(gpunet.Model):
+            ...     def train_step(self, data):
+            ...         x, y = data
+            ...         with gpunet.GradientTape() as tape:
+            ...             loss = 2 * self.compute_loss(y=y, y_pred=self(x, training=True))
+            ...         gradients = tape.gradient(loss, self.trainable_variables)
+            ...         self.optimizer.apply(gradients, self.trainable_variables)
+            ...         return {"loss": loss}
+        """
+        x, y, sample_weight = unpack_x_y_sample_weight(data)
+        y_pred = self._update_weights(x, y, sample_weight)
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def _update_weights(self, x, y, sample_weight):
+        """Forward, backward and optimizer step; returns the predictions."""
+        optimizer = self.optimizer
+        with GradientTape() as tape:
+            y_pred = self._forward(x, True)
+            loss = self._compute_loss(x, y, y_pred, sample_weight, training=True)
+            scaled = loss if optimizer is None else optimizer.scale_loss(loss)
+        variables = self.trainable_variables
+        self._track_loss(loss, x)
+        if optimizer is not None and variables:
+            optimizer.apply(tape.gradient(scaled, variables), variables)
+        return y_pred
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Evaluates one batch; override it for an evaluation of your own.
+
+        Args:
+            data: `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)` as tensors.
+
+        Returns:
+            Dict from names to values, usually of the metrics.
+        """
+        x, y, sample_weight = unpack_x_y_sample_weight(data)
+        y_pred = self._evaluate_batch(x, y, sample_weight)
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def _evaluate_batch(self, x, y, sample_weight):
+        y_pred = self._forward(x, False)
+        loss = self._compute_loss(x, y, y_pred, sample_weight, training=False)
+        self._track_loss(loss, x)
+        return y_pred
+
+    def _track_loss(self, loss, x):
+        first = x if type(x) is Tensor else next(v for v in tree.flatten(x) if v is not None)
+        self._loss_tracker.update_state(loss, sample_weight=first.shape[0])
+
+    def predict_step(self, data: Any) -> Any:
+        """Returns the predictions for one batch.
+
+        Args:
+            data: `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)` as tensors.
+        """
+        return self._forward(unpack_x_y_sample_weight(data)[0], False)
+
+    # -- functions over one or several batches --------------------------------------------------
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """Returns the function that trains on a list of batches; makes it if need be."""
+        if self.train_function is None or force:
+            one = self._chosen_step("train_step", self._lazy_train_step)
+            self.__dict__["train_function"] = _over_batches(one)
+        return self.train_function
+
+    def make_test_function(self, force: bool = False) -> Any:
+        """Returns the function that evaluates a list of batches; makes it if need be."""
+        if self.test_function is None or force:
+            one = self._chosen_step("test_step", self._lazy_test_step)
+            self.__dict__["test_function"] = _over_batches(one)
+        return self.test_function
+
+    def make_predict_function(self, force: bool = False) -> Any:
+        """Returns the function that predicts a list of batches; makes it if need be."""
+        if self.predict_function is None or force:
+            self.__dict__["predict_function"] = lambda batches: _joined(
+                [self.predict_step(batch) for batch in batches]
+            )
+        return self.predict_function
+
+    def _chosen_step(self, name, lazy):
+        """The lazy form of a step, unless a subclass changed what it is made of.
+
+        It returns `get_metrics_result` itself instead of the results, so that metrics are read only
+        when somebody looks at the logs.
+        """
+        names = (name, "compute_metrics", "get_metrics_result")
+        own = any(getattr(type(self), n) is not getattr(Steps, n) for n in names)
+        return getattr(self, name) if own or self.run_eagerly else lazy
+
+    def _lazy_train_step(self, data):
+        x, y, sample_weight = unpack_x_y_sample_weight(data)
+        y_pred = self._update_weights(x, y, sample_weight)
+        if self._compile_metrics is not None:
+            self._compile_metrics.update_state(y, y_pred, sample_weight)
+        return self.get_metrics_result
+
+    def _lazy_test_step(self, data):
+        x, y, sample_weight = unpack_x_y_sample_weight(data)
+        y_pred = self._evaluate_batch(x, y, sample_weight)
+        if self._compile_metrics is not None:
+            self._compile_metrics.update_state(y, y_pred, sample_weight)
+        return self.get_metrics_result
+
+    # -- building -------------------------------------------------------------------------------
+
+    def _device(self) -> Device:
+        """Where batches must be: where the weights are."""
+        variables = self.variables
+        return variables[0].device if variables else current_device()
+
+    def _tensors(self, data):
+        device = self._device()
+        return tree.map_structure(
+            lambda leaf: None if leaf is None else to_tensor(leaf, device), data
+        )
+
+    def _symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Builds layers, loss, metrics and optimizer from the shapes of a batch.
+
+        Raises:
+            ShapeError: If targets and predictions do not go together.
+        """
+        unbuilt = not all(layer.built for layer in self._flatten_layers())
+        loss, metrics = self._compile_loss, self._compile_metrics
+        wants_loss = loss is not None and not loss.built
+        wants_metrics = metrics is not None and not metrics.built
+        if unbuilt or wants_loss or wants_metrics:
+            batch = iterator.peek() if data_batch is None else data_batch
+            x, y, sample_weight = unpack_x_y_sample_weight(tree.map_structure(_spec, batch))
+            y_pred = self._prediction_spec(x)
+            if wants_metrics:
+                compute_output_spec(self.compute_metrics, x, y, y_pred, sample_weight)
+            if wants_loss:
+                compute_output_spec(self._compute_loss, x, y, y_pred, sample_weight, False)
+        if self.optimizer is not None and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        self._post_build()
+
+    def _prediction_spec(self, x):
+        try:
+            return compute_output_spec(self._forward, x, False)
+        except (GpunetError, ValueError):
+            raise
+        except Exception as error:
+            raise RuntimeError(
+                "Unable to automatically build the model. Please build it yourself before calling "
+                "fit/evaluate/predict: call it on a batch of data, so that its variables are "
+                f"created. Exception encountered: {error!r}"
+            ) from error
+
+
+def _spec(x):
+    """A KerasTensor like an array, its batch of any length."""
+    if x is None:
+        return None
+    shape = tuple(x.shape)
+    return KerasTensor((None, *shape[1:]) if shape else shape, standardize_dtype(x.dtype))
+
+
+def _over_batches(step):
+    """Runs a step on each batch of a list; returns the logs of the last one."""
+
+    def run(batches):
+        if len(batches) == 1:
+            return step(batches[0])
+        logs: Any = {}
+        for batch in batches:
+            logs = step(batch)
+        return logs
+
+    return run
+
+
+def _joined(outputs):
+    """The predictions of several batches as those of one."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return tree.map_structure_up_to(outputs[0], lambda *ys: ops.concatenate(ys, axis=0), *outputs)

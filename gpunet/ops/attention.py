@@ -1,0 +1,384 @@
+"""Scaled dot-product attention in Keras's layout `(batch, length, heads, width)`.
+
+Keys and values may have fewer heads than queries: each then serves a group of query heads
+(Ainslie et al., "GQA", 2023). A query that no key is allowed for attends to all keys alike.
+
+Source: Vaswani et al., "Attention Is All You Need", 2017; the gradient recomputes the weights from
+the log-sum-exp of each row, as in Dao et al., "FlashAttention", 2022.
+"""
+
+import math
+
+import numpy as np
+
+from gpunet.core.primitive import Primitive
+from gpunet.core.symbolic import public
+from gpunet.core.tensor import Tensor, as_tensor
+from gpunet.core.trace import Symbol
+from gpunet.dtypes import numpy_dtype, result_type
+from gpunet.errors import ArgumentError, ShapeError, received
+from gpunet.ops.elementwise import absolute, cast_to, exp, floating, logical_and, not_equal, where
+from gpunet.ops.norm import wide, wide_tensor
+from gpunet.ops.precision import statistics_dtype
+from gpunet.ops.products import matmul
+from gpunet.ops.reduce import sum
+from gpunet.ops.rows import row_dot, shifted_exp
+from gpunet.ops.shape import expand_dims, reshape, transpose
+from gpunet.ops.softmax import softmax
+
+__all__ = ["dot_product_attention"]
+
+_AT_ONCE = 1 << 17  # scores in memory at once
+
+attention = Primitive("attention(q, k, v, *mask, scale, causal) -> y, lse")
+attention_grad = Primitive(
+    "attention_grad(g, g_lse, q, k, v, y, lse, *mask, scale, causal) -> dq, dk, dv"
+)
+
+
+@attention.infer
+def _(q, k, v, *mask, scale, causal):
+    batch, length, heads, _ = q.shape
+    _check_shapes(q, k, v, mask)
+    row = Symbol((batch, heads, length), statistics_dtype(q.dtype))
+    return Symbol((batch, length, heads, v.shape[3]), q.dtype), row
+
+
+@attention_grad.infer
+def _(g, g_lse, q, k, v, y, lse, *mask, scale, causal):
+    return tuple(Symbol(x.shape, x.dtype) for x in (q, k, v))
+
+
+@attention.vjp
+def _(g, q, k, v, y, lse, mask, scale, causal):
+    grads = attention_grad(*g, q, k, v, y, lse, *mask, scale=scale, causal=causal)
+    return (*grads, *[None] * len(mask))
+
+
+def _check_shapes(q, k, v, mask):
+    batch, length, heads, width = q.shape
+    if k.shape[:3] != v.shape[:3] or k.shape[0] != batch or k.shape[3] != width:
+        raise ShapeError(
+            "key needs the batch and width of query, value the batch, length and heads of key. "
+            + received(query=q.shape, key=k.shape, value=v.shape)
+        )
+    if not k.shape[2] or heads % k.shape[2]:
+        raise ShapeError(
+            "the heads of query must be a multiple of the heads of key. "
+            + received(query=q.shape, key=k.shape)
+        )
+    full = (batch, heads, length, k.shape[1])
+    for m in mask:
+        if len(m.shape) != 4 or any(d not in (1, n) for d, n in zip(m.shape, full, strict=True)):
+            raise ShapeError(
+                f"mask must broadcast to (batch, heads, query length, key length) = {full}. "
+                + received(mask=m.shape)
+            )
+
+
+# -- array code: heads in groups, (batch, key heads, group, length, width) ---------------------
+
+
+def _floor(dtype):
+    """The score of a pair that is not allowed: finite, as a row of them is uniform."""
+    return dtype.type(-0.7 * float(np.finfo(dtype).max))
+
+
+def _grouped(xp, x, heads):
+    """(B, T, N, H) to (B, K, N / K, T, H): a view."""
+    batch, length, all_heads, width = x.shape
+    x = x.reshape(batch, length, heads, all_heads // heads, width)
+    return x.transpose(0, 2, 3, 1, 4)
+
+
+def _ungrouped(xp, x):
+    batch, heads, group, length, width = x.shape
+    return xp.ascontiguousarray(x.transpose(0, 3, 1, 2, 4)).reshape(
+        batch, length, heads * group, width
+    )
+
+
+def _allowed(xp, mask, causal, heads, group, lengths):
+    """Returns which pairs are allowed, broadcasting to grouped scores; `None` for all."""
+    allowed = xp.tri(*lengths, dtype=bool) if causal else None
+    for m in mask:
+        m = m[:, :, None] if m.shape[1] == 1 else m.reshape(m.shape[0], heads, group, *m.shape[2:])
+        allowed = m if allowed is None else allowed & m
+    return allowed
+
+
+def _addend(xp, mask, causal, heads, group, lengths, dtype):
+    """0 where a pair is allowed, `_floor` where not; `None` where all are.
+
+    Adding is faster than choosing, and scores vanish beside the floor: a row of them is uniform.
+    """
+    allowed = _allowed(xp, mask, causal, heads, group, lengths)
+    return None if allowed is None else xp.where(allowed, dtype.type(0), _floor(dtype))
+
+
+def _scores(xp, q, k, addend, scale):
+    scores = xp.matmul(q * scale, k.swapaxes(-1, -2))
+    if addend is not None:
+        scores += addend
+    return scores
+
+
+@attention.array
+def _(xp, q, k, v, *mask, scale, causal):
+    _check_shapes(q, k, v, mask)
+    heads, group = k.shape[2], q.shape[2] // k.shape[2]
+    dtype, shape = q.dtype, (q.shape[0], q.shape[2], q.shape[1])
+    qs, ks, vs = (_grouped(xp, wide(x), heads) for x in (q, k, v))
+    addend = _addend(xp, mask, causal, heads, group, (q.shape[1], k.shape[1]), qs.dtype)
+    if not k.shape[1]:
+        y = xp.zeros((*q.shape[:3], v.shape[3]), dtype)
+        return y, xp.full(shape, -np.inf, qs.dtype)
+    scores = _scores(xp, qs, ks, addend, scale)
+    top = xp.max(scores, -1, keepdims=True)
+    p = xp.exp(scores - top)
+    total = xp.sum(p, -1, keepdims=True)
+    p /= total
+    lse = (xp.log(total) + top).reshape(shape)
+    return _ungrouped(xp, xp.matmul(p, vs)).astype(dtype), lse
+
+
+@attention.cpu
+def _(q, k, v, *mask, scale, causal):
+    _check_shapes(q, k, v, mask)
+    batch, length, all_heads, _ = q.shape
+    heads, group = k.shape[2], all_heads // k.shape[2]
+    keys = k.shape[1]
+    if not (q.size and k.size and v.size):
+        return attention.rules["array"](np, q, k, v, *mask, scale=scale, causal=causal)
+    y = np.empty((batch, length, all_heads, v.shape[3]), q.dtype)
+    lse = np.empty((batch, heads, group, length), statistics_dtype(q.dtype))
+    for part in _batches(batch, all_heads * length * keys):
+        qs, ks, vs = (_grouped(np, wide(x[part]), heads) for x in (q, k, v))
+        lengths = (length, keys)
+        addend = _addend(np, _masks(mask, part), causal, heads, group, lengths, qs.dtype)
+        scores = _scores(np, qs, ks, addend, scale)
+        p, total, top = shifted_exp(scores.reshape(-1, keys))
+        p = p.reshape(scores.shape)
+        out = np.matmul(p, vs)
+        out /= total.reshape(*out.shape[:-1], 1)
+        y[part] = _ungrouped(np, out)
+        lse[part] = (np.log(total) + top).reshape(lse[part].shape)
+    return y, lse.reshape(batch, all_heads, length)
+
+
+def _batches(batch, scores):
+    step = max(1, _AT_ONCE // max(scores, 1))
+    return [slice(i, i + step) for i in range(0, batch, step)]
+
+
+def _masks(mask, part):
+    return [m if m.shape[0] == 1 else m[part] for m in mask]
+
+
+def _pull(xp, g, g_lse, q, k, v, y, lse, mask, scale, causal):
+    heads, group = k.shape[2], q.shape[2] // k.shape[2]
+    gs, qs, ks, vs, ys = (_grouped(xp, wide(x), heads) for x in (g, q, k, v, y))
+    addend = _addend(xp, mask, causal, heads, group, (q.shape[1], k.shape[1]), qs.dtype)
+    rows = (q.shape[0], heads, group, q.shape[1], 1)
+    lse, g_lse = lse.reshape(rows), g_lse.reshape(rows)
+    p = _scores(xp, qs, ks, addend, scale)  # the weights again, from the log-sum-exp of each row
+    p -= lse
+    p = xp.exp(p, out=p)
+    if addend is not None:  # where no key was allowed the floor has swallowed log(keys)
+        lost = lse < _floor(lse.dtype) / 2
+        p *= xp.where(lost, lse.dtype.type(1 / k.shape[1]), lse.dtype.type(1))
+    dv = _over_group(xp, xp.matmul(p.swapaxes(-1, -2), gs))
+    inner = row_dot(gs, ys)[..., None] if xp is np else xp.sum(gs * ys, -1, keepdims=True)
+    ds = xp.matmul(gs, vs.swapaxes(-1, -2))
+    ds -= inner - g_lse
+    ds *= p
+    ds *= scale if addend is None else xp.where(lost, 0, scale).astype(ds.dtype)
+    dq = xp.matmul(ds, ks)
+    dk = _over_group(xp, xp.matmul(ds.swapaxes(-1, -2), qs))
+    return tuple(
+        _ungrouped(xp, d).astype(x.dtype, copy=False)
+        for d, x in zip((dq, dk, dv), (q, k, v), strict=True)
+    )
+
+
+def _over_group(xp, d):
+    return d if d.shape[2] == 1 else xp.sum(d, 2, keepdims=True)
+
+
+@attention_grad.array
+def _(xp, g, g_lse, q, k, v, y, lse, *mask, scale, causal):
+    if not k.shape[1]:
+        return tuple(xp.zeros(x.shape, x.dtype) for x in (q, k, v))
+    return _pull(xp, g, g_lse, q, k, v, y, lse, mask, scale, causal)
+
+
+@attention_grad.cpu
+def _(g, g_lse, q, k, v, y, lse, *mask, scale, causal):
+    if not (q.size and k.size and v.size):
+        return tuple(np.zeros(x.shape, x.dtype) for x in (q, k, v))
+    dq, dk, dv = np.empty(q.shape, q.dtype), np.empty(k.shape, k.dtype), np.empty(v.shape, v.dtype)
+    for part in _batches(q.shape[0], q.shape[1] * q.shape[2] * k.shape[1]):
+        rows = [x[part] for x in (g, g_lse, q, k, v, y, lse)]
+        pulled = _pull(np, *rows, _masks(mask, part), scale, causal)
+        dq[part], dk[part], dv[part] = pulled
+    return dq, dk, dv
+
+
+@attention_grad.composite
+def _(g, g_lse, q, k, v, y, lse, *mask, scale, causal):
+    heads, group = k.shape[2], q.shape[2] // k.shape[2]
+    allowed = _allowed_tensor(mask, causal, heads, group, (q.shape[1], k.shape[1]), q)
+    gs, qs, ks, vs, ys = (_grouped_tensor(wide_tensor(x), heads) for x in (g, q, k, v, y))
+    rows = (q.shape[0], heads, group, q.shape[1], 1)
+    lse, g_lse = reshape(lse, rows), reshape(g_lse, rows)
+    scores = matmul(qs * scale, _swapped(ks))
+    if allowed is None:
+        p = exp(scores - lse)
+    else:
+        floor = float(_floor(scores.dtype))
+        lost = lse < floor / 2
+        p = exp(where(allowed, scores, floor) - where(lost, 0.0, lse))
+        p = where(lost, 1 / p.shape[-1], p)
+    ds = (matmul(gs, _swapped(vs)) - sum(gs * ys, -1, keepdims=True) + g_lse) * p * scale
+    if allowed is not None:
+        ds = where(allowed, ds, 0.0)
+    dv = sum(matmul(_swapped(p), gs), 2, keepdims=True)
+    dk = sum(matmul(_swapped(ds), qs), 2, keepdims=True)
+    pulled = zip((matmul(ds, ks), dk, dv), (q, k, v), strict=True)
+    return tuple(
+        cast_to(reshape(transpose(d, (0, 3, 1, 2, 4)), x.shape), x.dtype) for d, x in pulled
+    )
+
+
+def _grouped_tensor(x, heads):
+    batch, length, all_heads, width = x.shape
+    x = reshape(x, (batch, length, heads, all_heads // heads, width))
+    return transpose(x, (0, 2, 3, 1, 4))
+
+
+def _swapped(x):
+    axes = list(range(x.ndim))
+    return transpose(x, (*axes[:-2], axes[-1], axes[-2]))
+
+
+def _causal_tensor(lengths, like: Tensor) -> Tensor:
+    with like.device.activate():
+        return Tensor(like.device.xp.tri(*lengths, dtype=bool), like.device)
+
+
+def _allowed_tensor(mask, causal, heads, group, lengths, like):
+    allowed = _causal_tensor(lengths, like) if causal else None
+    for m in mask:
+        one = m.shape[1] == 1
+        m = expand_dims(m, 2) if one else reshape(m, (m.shape[0], heads, group, *m.shape[2:]))
+        allowed = m if allowed is None else logical_and(allowed, m)
+    return allowed
+
+
+# -- public ---------------------------------------------------------------------------------------
+
+
+def _four_axes(x, name, heads):
+    """A bias or mask as a tensor of four axes."""
+    if x.ndim == 3:
+        x = expand_dims(x, 2 if x.shape[1] == heads and x.shape[0] != 1 else 1)
+    while x.ndim < 4:
+        x = expand_dims(x, 0)
+    if x.ndim > 4:
+        raise ShapeError(f"`{name}` has four axes at most. {received(shape=x.shape)}")
+    return x
+
+
+def _biased(query, key, value, bias, mask, scale, causal, cap):
+    """Attention in smaller ops, for scores that are changed before the softmax."""
+    heads, group = key.shape[2], query.shape[2] // key.shape[2]
+    lengths = (query.shape[1], key.shape[1])
+    qs, ks, vs = (_grouped_tensor(wide_tensor(x), heads) for x in (query, key, value))
+    scores = matmul(qs, _swapped(ks)) * scale
+    if bias is not None:
+        bias = wide_tensor(bias)
+        one = bias.shape[1] == 1
+        shape = (bias.shape[0], heads, group, *bias.shape[2:])
+        scores = scores + (expand_dims(bias, 2) if one else reshape(bias, shape))
+    if cap is not None:
+        scores = scores / (1.0 + absolute(scores) / float(cap))
+    allowed = _allowed_tensor(mask, causal, heads, group, lengths, query)
+    if allowed is not None:
+        scores = where(allowed, scores, float(_floor(scores.dtype)))
+    y = matmul(softmax(scores, axis=-1), vs)
+    shape = (*query.shape[:3], value.shape[3])
+    return cast_to(reshape(transpose(y, (0, 3, 1, 2, 4)), shape), query.dtype)
+
+
+@public
+def dot_product_attention(
+    query,
+    key,
+    value,
+    bias=None,
+    mask=None,
+    scale=None,
+    is_causal=False,
+    flash_attention=None,
+    attn_logits_soft_cap=None,
+):
+    """Returns `softmax(query @ key^T * scale + bias) @ value` for each head.
+
+    Scores and softmax are computed in float32 for halves. A query that no key is allowed for
+    attends to all keys alike, as in Keras.
+
+    Source: Vaswani et al., "Attention Is All You Need", 2017.
+
+    Args:
+        query: Tensor of shape `(batch, query length, heads, width)`.
+        key: Tensor of shape `(batch, key length, key heads, width)`; the heads are a multiple of
+            the key heads.
+        value: Tensor of shape `(batch, key length, key heads, value width)`.
+        bias: Added to the scores; broadcasts to `(batch, heads, query length, key length)`.
+        mask: Bool tensor that broadcasts likewise: which keys a query may attend to.
+        scale: Number; default `1 / sqrt(width)`.
+        is_causal: Whether a query may not attend to later keys.
+        flash_attention: Whether scores are never stored; `None` chooses. Not with `bias` or
+            `attn_logits_soft_cap`.
+        attn_logits_soft_cap: Number `c` that turns scores into `s / (1 + abs(s) / c)`.
+
+    Returns:
+        Tensor of shape `(batch, query length, heads, value width)`.
+
+    Raises:
+        ShapeError: If the shapes do not go together.
+        ArgumentError: If `flash_attention` is asked for where it cannot be.
+
+    Example:
+        >>> import gpunet
+        >>> x = gpunet.ops.ones((1, 2, 1, 4))
+        >>> gpunet.ops.dot_product_attention(x, x, x).shape
+        (1, 2, 1, 4)
+    """
+    query, key, value = floating(query), floating(key), floating(value)
+    if not query.ndim == key.ndim == value.ndim == 4:
+        raise ShapeError(
+            "`dot_product_attention` only supports 4D inputs: (batch, length, heads, width). "
+            + received(query=query.shape, key=key.shape, value=value.shape)
+        )
+    dtype = numpy_dtype(result_type(query.dtype, key.dtype, value.dtype))
+    query, key, value = (cast_to(x, dtype) for x in (query, key, value))
+    scale = 1.0 / math.sqrt(max(query.shape[3], 1)) if scale is None else float(scale)
+    masks = []
+    if mask is not None:
+        mask = as_tensor(mask, device=query.device)
+        mask = mask if mask.dtype == bool else not_equal(mask, 0)
+        masks.append(_four_axes(mask, "mask", query.shape[2]))
+    composed = bias is not None or attn_logits_soft_cap is not None
+    if composed and flash_attention:
+        raise ArgumentError(
+            "Flash attention has neither a bias nor a soft cap; leave `flash_attention` out. "
+            + received(flash_attention=flash_attention)
+        )
+    if not composed:
+        return attention(query, key, value, *masks, scale=scale, causal=bool(is_causal))[0]
+    if bias is not None:
+        bias = cast_to(as_tensor(bias, device=query.device), dtype)
+        bias = _four_axes(bias, "bias", query.shape[2])
+    _check_shapes(query, key, value, [*masks, *([] if bias is None else [bias])])
+    return _biased(query, key, value, bias, masks, scale, bool(is_causal), attn_logits_soft_cap)

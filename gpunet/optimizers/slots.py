@@ -1,0 +1,35 @@
+"""Reading and writing what one update step works on, with little Python around it."""
+
+from typing import Any
+
+from gpunet.core.state import state
+from gpunet.core.tensor import Tensor, as_tensor
+from gpunet.core.variable import Variable
+from gpunet.dtypes import numpy_dtype
+from gpunet.ops.elementwise import cast_to
+
+
+def step_inputs(variable: Variable, gradient: Any, learning_rate: Any) -> tuple[Tensor, ...]:
+    """Returns a variable's value, its gradient and the learning rate, floats of one dtype.
+
+    The learning rate of a 16-bit variable stays as precise as it is: it only meets its float32 copy.
+    """
+    w = variable.value
+    dtype = w.data.dtype
+    g = cast_to(as_tensor(gradient), dtype)
+    rate = as_tensor(learning_rate)
+    if rate.data.dtype != dtype and dtype.itemsize > 2:
+        rate = cast_to(rate, numpy_dtype(dtype))
+    return w, g, rate
+
+
+def set_all(variables: tuple[Variable, ...], values: tuple[Tensor, ...]) -> None:
+    """Sets variables to tensors computed from them: of their shape, dtype and device."""
+    scope = state.scope
+    for variable, value in zip(variables, values, strict=True):
+        if value.data.dtype != variable._dtype:
+            variable.assign(value)
+        elif scope is None:
+            variable._data = value.data
+        else:
+            scope.write(variable, value)

@@ -1,0 +1,50 @@
+"""Rows for pooling; as for convolutions, the rows of the gradients follow from those forwards."""
+
+import numpy as np
+
+from gpunet.core.primitive import REGISTRY
+from gpunet.ops.spatial import places
+from tests.ops.case import array, case, distinct, normal
+
+NONE, SAME = (0, 0), (1, 1)
+
+# Shape of the inputs, window, strides, padding of each spatial axis.
+ROWS = [
+    ((2, 7, 3), (2,), (2,), (NONE,)),
+    ((2, 7, 3), (3,), (1,), (SAME,)),
+    ((2, 6, 4, 3), (2, 2), (2, 2), (NONE, NONE)),
+    ((2, 6, 5, 3), (3, 2), (2, 1), (NONE, NONE)),
+    ((2, 5, 6, 3), (3, 3), (2, 2), (SAME, (0, 1))),
+    ((2, 5, 6, 3), (2, 2), (3, 3), (NONE, NONE)),
+    ((2, 5, 6, 3), (1, 1), (1, 1), (NONE, NONE)),
+    ((2, 5, 6, 3), (1, 1), (2, 2), (NONE, NONE)),
+    ((1, 4, 4, 2), (4, 4), (4, 4), (NONE, NONE)),
+    ((2, 4, 5, 4, 2), (2, 3, 2), (2, 2, 1), (NONE, SAME, (0, 1))),
+    ((0, 4, 4, 2), (2, 2), (2, 2), (NONE, NONE)),
+]
+
+
+def rows():
+    """For each row: shapes of the inputs and results, window, strides and padding."""
+    for x, window, strides, padding in ROWS:
+        counts = places(x[1:-1], window, strides, padding, (1,) * len(window))
+        attributes = {"window": window, "strides": strides, "padding": padding}
+        yield x, (x[0], *counts, x[-1]), attributes
+
+
+def maxima(x, attributes):
+    """Recipes of inputs, and of the results that belong to them."""
+    values = np.random.default_rng(0).permutation(int(np.prod(x))).reshape(x) * 0.125
+    largest = REGISTRY["max_pool"].rules["array"](np, values, **attributes)
+    return array(values), array(largest)
+
+
+# The gradients of the two ops in the middle are checked through those of max_pool, to second order:
+# moving their `x` without its `y` would leave no largest element.
+CASES = {
+    "max_pool": [case(distinct(*x), **a) for x, _, a in rows()],
+    "max_pool_grad": [case(normal(*y), *maxima(x, a), **a, _grad=False) for x, y, a in rows()],
+    "max_pool_take": [case(normal(*x), *maxima(x, a), **a, _grad=False) for x, y, a in rows()],
+    "average_pool": [case(normal(*x), **a) for x, _, a in rows()],
+    "average_pool_grad": [case(normal(*y), sizes=x[1:-1], **a) for x, y, a in rows()],
+}

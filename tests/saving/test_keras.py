@@ -1,0 +1,157 @@
+"""Files travel both ways between gpunet and Keras 3."""
+
+import io
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+import gpunet
+from gpunet.saving.registry import _BUILTINS
+from tests.saving.models import MODELS, data, randomize, values
+
+FRAMEWORKS = {"gpunet to keras": (gpunet, keras), "keras to gpunet": (keras, gpunet)}
+
+
+@pytest.fixture(params=FRAMEWORKS.values(), ids=FRAMEWORKS.keys())
+def direction(request):
+    return request.param
+
+
+def close(a, b, tolerance=1e-6):
+    assert len(a) == len(b)
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_models(kind, direction, tmp_path):
+    source, target = direction
+    if kind == "subclassed":
+        MODELS[kind](target)  # registers the class there
+    model = MODELS[kind](source)
+    randomize(model)
+    x, _ = data(model)
+    model.save(tmp_path / "m.keras")
+    back = target.saving.load_model(tmp_path / "m.keras")
+    close(values(model), values(back), 0)
+    close([model.predict(x, verbose=0)], [back.predict(x, verbose=0)])
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_weights(kind, direction, tmp_path):
+    source, target = direction
+    model, other = MODELS[kind](source), MODELS[kind](target)
+    randomize(model)
+    model.save_weights(tmp_path / "m.weights.h5")
+    other.load_weights(tmp_path / "m.weights.h5")
+    close(values(model), values(other), 0)
+
+
+OPTIMIZERS = {
+    "sgd": lambda k: k.optimizers.SGD(0.05, momentum=0.9, nesterov=True),
+    "adam": lambda k: k.optimizers.Adam(0.01, clipnorm=1.0, amsgrad=True),
+    "adamw": lambda k: k.optimizers.AdamW(k.optimizers.schedules.CosineDecay(0.01, 100)),
+    "rmsprop": lambda k: k.optimizers.RMSprop(0.01, centered=True, momentum=0.5),
+    "ema": lambda k: k.optimizers.SGD(0.01, use_ema=True),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("kind", ["functional", "subclassed"])
+def test_training_goes_on_there(kind, optimizer, direction, tmp_path):
+    source, target = direction
+    MODELS[kind](target)
+    model = MODELS[kind](source)
+    model.compile(OPTIMIZERS[optimizer](source), loss="mse", metrics=["mae"])
+    x, y = data(model)
+    model.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    model.save(tmp_path / "m.keras")
+    back = target.saving.load_model(tmp_path / "m.keras")
+    close(values(model), values(back), 0)
+    for m in (model, back):
+        m.fit(x, y, batch_size=8, epochs=2, shuffle=False, verbose=0)
+    close(values(model), values(back), 2e-5)
+
+
+def keys_of(path):
+    found = {}
+
+    def note(name, item):
+        found[name] = getattr(item, "shape", None), item.attrs.get("dtype")
+
+    with zipfile.ZipFile(path) as archive:
+        h5py.File(io.BytesIO(archive.read("model.weights.h5"))).visititems(note)
+    return found
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_paths_in_the_file_are_those_of_keras(kind, tmp_path):
+    found = []
+    for k in (gpunet, keras):
+        model = MODELS[kind](k)
+        model.compile("adam", "mse", metrics=["mae"])
+        x, y = data(model)
+        model.fit(x, y, verbose=0)
+        model.save(tmp_path / "m.keras")
+        found.append(keys_of(tmp_path / "m.keras"))
+    assert found[0] == found[1]
+
+
+def test_bfloat16(direction, tmp_path):
+    source, target = direction
+    models = [
+        k.Sequential([k.Input((3,)), k.layers.Dense(2, dtype="bfloat16")]) for k in (source, target)
+    ]
+    randomize(models[0])
+    models[0].save_weights(tmp_path / "m.weights.h5")
+    models[1].load_weights(tmp_path / "m.weights.h5")
+    a, b = (np.asarray(m.layers[0].kernel.numpy()).astype("float32") for m in models)
+    np.testing.assert_array_equal(a, b)
+
+
+def test_ops_in_functional_models(direction, tmp_path):
+    source, target = direction
+    ops = source.ops
+    x = inputs = source.Input((4, 6))
+    x = 1 - x * 2.0 + ops.relu(x)
+    x = x[:, 0:3]
+    x = ops.concatenate([x, -x], axis=-1)
+    x = ops.reshape(x, (-1, 6, 6))
+    x = ops.matmul(x, ops.transpose(x, (0, 2, 1)))
+    x = ops.where(x > 0, x, ops.zeros_like(x))
+    x = ops.softmax(x / 10, axis=-1)
+    x = ops.mean(x, axis=1, keepdims=True) + ops.sum(x, axis=1, keepdims=True)
+    x = ops.einsum("abc->ac", x)
+    x = ops.clip(ops.expand_dims(x, 1), 0.1, 1.0)
+    model = source.Model(inputs, ops.logsumexp(x, axis=1))
+    model.save(tmp_path / "m.keras")
+    back = target.saving.load_model(tmp_path / "m.keras")
+    x = np.random.default_rng(0).normal(size=(2, 4, 6)).astype("float32")
+    y = np.asarray(model.predict(x, verbose=0))
+    np.testing.assert_allclose(y, np.asarray(back.predict(x, verbose=0)), rtol=1e-5, atol=1e-6)
+    again = tmp_path / "again.keras"  # what was loaded can be saved
+    back.save(again)
+    last = source.saving.load_model(again).predict(np.asarray(x), verbose=0)
+    np.testing.assert_allclose(y, np.asarray(last), rtol=1e-5, atol=1e-6)
+
+
+def test_every_builtin_has_the_name_that_keras_gives_it():
+    """Configs name classes; files travel only if both sides use the same names."""
+    wrong = {}
+    for (home, name), obj in _BUILTINS.items():
+        if not isinstance(obj, type) or home == "test":
+            continue
+        theirs = keras
+        for part in [*home.split(".")[1:], name]:
+            theirs = getattr(theirs, part, None)
+        if theirs is None:
+            if not home.startswith("keras.src."):
+                wrong[name] = f"{home} has no such name in Keras"
+            continue
+        exported = keras.src.api_export.get_name_from_symbol(theirs)
+        if exported != f"{home}.{name}":
+            wrong[name] = f"{home}.{name} is {exported} in files of Keras"
+    assert not wrong

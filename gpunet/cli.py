@@ -75,6 +75,7 @@ def _demo(options):
 
 
 def _model(seed):
+    gpunet.utils.clear_session()  # so that layers are named alike in every model
     gpunet.utils.set_random_seed(seed)
     layers = gpunet.layers
     model = gpunet.Sequential(

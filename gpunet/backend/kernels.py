@@ -142,13 +142,14 @@ class Kernel:
         self, source: str, kernel: str, template: Template = (), *, file: str = "source.cu"
     ) -> None:
         self.expression = name_expression(kernel, template)
-        self._source, self._file = source, file
+        self.file = file
+        self._source = source
         self._compiled: dict[int | None, Callable] = {}  # by CUDA device; None: the emulator
 
     @functools.cached_property
     def text(self) -> str:
         """The assembled source, as the compiler gets it."""
-        return assemble(self._source, self._file)
+        return assemble(self._source, self.file)
 
     def __call__(self, *, grid: Dim, block: Dim, args: Sequence[object], shared: int = 0) -> None:
         """Runs the kernel; arguments and errors as for `launch`."""

@@ -7,6 +7,8 @@ same seed gives the same bits everywhere.
 Reference: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 """
 
+from typing import Any
+
 import numpy as np
 
 _MASK = (1 << 64) - 1
@@ -29,6 +31,6 @@ def generator(seed: int, draw: int = 0) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=key))
 
 
-def uniform(seed: int, draw: int, shape: tuple[int, ...], dtype=np.float32) -> np.ndarray:
+def uniform(seed: int, draw: int, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
     """Returns float32 or float64 draws from [0, 1), of the given shape."""
     return generator(seed, draw).random(shape, dtype=dtype)

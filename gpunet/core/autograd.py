@@ -52,12 +52,13 @@ class Tape:
     def __init__(self):
         self.count = 0
 
-    def leaf(self, x: Any) -> Node:
-        """Returns a new leaf node for a tensor or variable."""
-        if x.dtype == bool or np.dtype(x.dtype).kind in "iub":
+    def leaf(self, x: Tensor) -> Node:
+        """Returns a new leaf node for a tensor."""
+        data = x.data
+        if data.dtype.kind in "iub":
             raise DTypeError(f"Only float tensors have gradients. Received: dtype={x.dtype}")
         node = Node(self, x.device)
-        node.outs = [(x.shape, x.dtype)]
+        node.outs = [(data.shape, data.dtype)]
         return node
 
     def watch(self, x: Tensor) -> Tensor:

@@ -87,6 +87,8 @@ class Variable(Operators):
         self._data = value.data
         self.shape: tuple[int, ...] = tuple(value.data.shape)
         self._dtype = numpy_dtype(value.data.dtype)
+        self._dtype_name = self._dtype.name
+        self._is_float = is_float(self._dtype_name)
 
     def _initial_value(self, initializer, shape, dtype):
         with mode(tape=None, graph=None, scope=None, autocast=None):
@@ -127,7 +129,7 @@ class Variable(Operators):
                 leaf = self.watch(tape) if self._trainable and state.watching else None
             x = Tensor(x.data, x.device, leaf)
         autocast = state.autocast
-        if autocast is not None and self.autocast and x.dtype != autocast and is_float(x.dtype):
+        if autocast is not None and self.autocast and self._is_float and x.dtype != autocast:
             return FUNCTIONS["cast"](x, autocast)
         return x
 
@@ -136,10 +138,10 @@ class Variable(Operators):
 
     def watch(self, tape: Any) -> Any:
         """Makes this variable a leaf of a tape; returns the node (`None` for integers)."""
-        if self._dtype.kind in "biu":
+        if not self._is_float:
             return None
         if self._leaf is None or self._leaf.tape is not tape:
-            self._leaf = tape.leaf(self)
+            self._leaf = tape.leaf(Tensor(self._data, self.device))
         return self._leaf
 
     def place(self, tape: Any) -> tuple[Any, int]:
@@ -151,9 +153,9 @@ class Variable(Operators):
     def dtype(self) -> str:
         """Name of the dtype; inside of a layer's call, the compute dtype."""
         autocast = state.autocast
-        if autocast is not None and self.autocast and is_float(self._dtype):
+        if autocast is not None and self.autocast and self._is_float:
             return autocast
-        return self._dtype.name
+        return self._dtype_name
 
     @property
     def trainable(self) -> bool:
@@ -189,14 +191,14 @@ class Variable(Operators):
         Raises:
             ShapeError: If the shape differs; the variable keeps its value.
         """
-        x = as_tensor(value, self._dtype.name, self.device)
+        x = value if type(value) is Tensor else as_tensor(value, self._dtype, self.device)
         if x.shape != self.shape:
             raise ShapeError(
                 f"Variable {self.path}: a new value must have the same shape. "
                 + received(shape=self.shape, value_shape=x.shape)
             )
         if x.dtype != self._dtype:
-            x = FUNCTIONS["cast"](x, self._dtype.name)
+            x = FUNCTIONS["cast"](x, self._dtype_name)
         if x.device is not self.device:
             x = x.to(self.device)
         if state.scope is not None:
@@ -206,11 +208,11 @@ class Variable(Operators):
 
     def assign_add(self, value: Any) -> None:
         """Adds to the value; `value` may broadcast to the variable's shape."""
-        self.assign(FUNCTIONS["add"](self._uncast(), as_tensor(value, self._dtype.name)))
+        self.assign(FUNCTIONS["add"](self._uncast(), as_tensor(value, self._dtype_name)))
 
     def assign_sub(self, value: Any) -> None:
         """Subtracts from the value; `value` may broadcast to the variable's shape."""
-        self.assign(FUNCTIONS["subtract"](self._uncast(), as_tensor(value, self._dtype.name)))
+        self.assign(FUNCTIONS["subtract"](self._uncast(), as_tensor(value, self._dtype_name)))
 
     def _uncast(self):
         with mode(autocast=None):
@@ -243,7 +245,7 @@ class Variable(Operators):
         return len(self.value)
 
     def __repr__(self) -> str:
-        return f"<Variable path={self.path}, shape={self.shape}, dtype={self._dtype.name}>"
+        return f"<Variable path={self.path}, shape={self.shape}, dtype={self._dtype_name}>"
 
     def __deepcopy__(self, memo: dict) -> "Variable":
         copy = object.__new__(type(self))

@@ -7,6 +7,8 @@ from gpunet.layers.activation import LeakyReLU as LeakyReLU
 from gpunet.layers.activation import PReLU as PReLU
 from gpunet.layers.activation import ReLU as ReLU
 from gpunet.layers.activation import Softmax as Softmax
+from gpunet.layers.attention import AdditiveAttention as AdditiveAttention
+from gpunet.layers.attention import Attention as Attention
 from gpunet.layers.base import Layer as Layer
 from gpunet.layers.basic import Identity as Identity
 from gpunet.layers.basic import Lambda as Lambda
@@ -41,9 +43,11 @@ from gpunet.layers.dropout import SpatialDropout1D as SpatialDropout1D
 from gpunet.layers.dropout import SpatialDropout2D as SpatialDropout2D
 from gpunet.layers.dropout import SpatialDropout3D as SpatialDropout3D
 from gpunet.layers.embedding import Embedding as Embedding
+from gpunet.layers.gru import GRU as GRU
 from gpunet.layers.input_spec import InputSpec as InputSpec
 from gpunet.layers.inputs import Input as Input
 from gpunet.layers.inputs import InputLayer as InputLayer
+from gpunet.layers.lstm import LSTM as LSTM
 from gpunet.layers.merging import Add as Add
 from gpunet.layers.merging import Average as Average
 from gpunet.layers.merging import Concatenate as Concatenate
@@ -60,6 +64,7 @@ from gpunet.layers.merging import maximum as maximum
 from gpunet.layers.merging import minimum as minimum
 from gpunet.layers.merging import multiply as multiply
 from gpunet.layers.merging import subtract as subtract
+from gpunet.layers.multi_head_attention import MultiHeadAttention as MultiHeadAttention
 from gpunet.layers.normalization import GroupNormalization as GroupNormalization
 from gpunet.layers.normalization import LayerNormalization as LayerNormalization
 from gpunet.layers.normalization import RMSNormalization as RMSNormalization

@@ -14,6 +14,8 @@ from gpunet.saving import serializable
 class _Elementwise(Layer):
     """A layer without weights whose output has the shape of its input."""
 
+    treats_examples_alone = True
+
     def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
         self.supports_masking = True
@@ -78,7 +80,8 @@ class ReLU(_Elementwise):
         super().__init__(**kwargs)
         if max_value is not None and max_value < 0:
             raise ArgumentError(
-                f"max_value of a ReLU layer cannot be a negative value. {received(max_value=max_value)}"
+                "max_value of a ReLU layer cannot be a negative value. "
+                + received(max_value=max_value)
             )
         for name, value in (("negative_slope", negative_slope), ("threshold", threshold)):
             if value is None or value < 0:

@@ -245,7 +245,7 @@ class TimeDistributed(Wrapper):
                 "The `mask` of a `TimeDistributed` layer must have the first two lengths of the "
                 f"inputs. {received(mask=mask.shape, inputs=shape)}"
             )
-        if getattr(type(self.layer), "treats_examples_alone", False):
+        if self.layer.treats_examples_alone:
             flat = ops.reshape(inputs, (shape[0] * shape[1], *shape[2:]))
             y = self.layer(flat, training=training)
             return ops.reshape(y, (shape[0], shape[1], *y.shape[1:]))

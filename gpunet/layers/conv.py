@@ -5,9 +5,10 @@ from typing import Any
 from gpunet import ops
 from gpunet.config import standardize_data_format
 from gpunet.errors import ArgumentError, ShapeError, received
+from gpunet.layers.affine import finish
 from gpunet.layers.base import Layer
 from gpunet.layers.input_spec import InputSpec
-from gpunet.layers.options import options_config, positive_int, set_options, tuple_of
+from gpunet.layers.options import documented, options_config, positive_int, set_options, tuple_of
 from gpunet.layers.windows import channel_axis, checked_padding, whole_shape, window_places
 from gpunet.saving import serializable
 
@@ -50,6 +51,8 @@ CONV_ARGS = """
 
 class _Windowed(Layer):
     """What all convolutions share: window, strides, padding, bias and activation."""
+
+    treats_examples_alone = True
 
     rank: int
     use_bias: bool
@@ -96,12 +99,10 @@ class _Windowed(Layer):
 
     def _finish(self, outputs):
         """Adds the bias and applies the activation."""
-        if self.use_bias:
-            bias = self.bias
-            if self.data_format == "channels_first":
-                bias = ops.reshape(bias, (-1, *(1,) * self.rank))
-            outputs = ops.add(outputs, bias)
-        return self.activation(outputs)
+        if self.use_bias and self.data_format == "channels_first":
+            bias = ops.reshape(self.bias.value, (-1, *(1,) * self.rank))
+            return self.activation(ops.add(outputs, bias))
+        return finish(outputs, self.bias, self.activation)
 
     def _places(self, input_shape):
         return window_places(
@@ -204,53 +205,54 @@ class _Conv(_Windowed):
         return {**super().get_config(), **config, **options_config(self, *_OPTIONS)}
 
 
+_CAUSAL = ', or\n            `"causal"` (zeros before, so that no place sees later steps)'
+
+
 @serializable("keras.layers")
+@documented(CONV_ARGS.format(causal=_CAUSAL))
 class Conv1D(_Conv):
-    __doc__ = (
-        """Convolution along time: `(batch, steps, channels)` to `(batch, places, filters)`.
-    """
-        + CONV_ARGS.format(
-            causal=', or `"causal"` (zeros\n            before, so that no place sees later steps)'
-        )
-        + """
+    """Convolution along time: `(batch, steps, channels)` to `(batch, places, filters)`.
+
+    <arguments>
+
     Example:
         >>> import gpunet
         >>> gpunet.layers.Conv1D(4, 3, padding="causal")(gpunet.ops.ones((2, 10, 3))).shape
         (2, 10, 4)
     """
-    )
+
     rank = 1
 
 
 @serializable("keras.layers")
+@documented(CONV_ARGS.format(causal=""))
 class Conv2D(_Conv):
-    __doc__ = (
-        """Convolution of images: `(batch, height, width, channels)` to `(batch, ..., filters)`.
-    """
-        + CONV_ARGS.format(causal="")
-        + """
+    """Convolution of images: `(batch, height, width, channels)` to `(batch, ..., filters)`.
+
+    <arguments>
+
     Example:
         >>> import gpunet
         >>> gpunet.layers.Conv2D(4, 3, padding="same")(gpunet.ops.ones((2, 8, 8, 3))).shape
         (2, 8, 8, 4)
     """
-    )
+
     rank = 2
 
 
 @serializable("keras.layers")
+@documented(CONV_ARGS.format(causal=""))
 class Conv3D(_Conv):
-    __doc__ = (
-        """Convolution of volumes: `(batch, x, y, z, channels)` to `(batch, ..., filters)`.
-    """
-        + CONV_ARGS.format(causal="")
-        + """
+    """Convolution of volumes: `(batch, x, y, z, channels)` to `(batch, ..., filters)`.
+
+    <arguments>
+
     Example:
         >>> import gpunet
         >>> gpunet.layers.Conv3D(4, 3)(gpunet.ops.ones((2, 5, 5, 5, 3))).shape
         (2, 3, 3, 3, 4)
     """
-    )
+
     rank = 3
 
 

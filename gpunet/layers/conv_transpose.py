@@ -5,7 +5,7 @@ from typing import Any
 from gpunet import ops
 from gpunet.errors import ArgumentError, received
 from gpunet.layers.conv import _OPTIONS, _Windowed
-from gpunet.layers.options import options_config, positive_int, set_options, tuple_of
+from gpunet.layers.options import documented, options_config, positive_int, set_options, tuple_of
 from gpunet.layers.windows import transposed_places, whole_shape
 from gpunet.saving import serializable
 
@@ -120,18 +120,33 @@ class _ConvTranspose(_Windowed):
 
 
 @serializable("keras.layers")
+@documented(TRANSPOSE_ARGS)
 class Conv1DTranspose(_ConvTranspose):
-    __doc__ = "Transposed convolution along time." + TRANSPOSE_ARGS
+    """Transposed convolution along time.
+
+    <arguments>
+    """
+
     rank = 1
 
 
 @serializable("keras.layers")
+@documented(TRANSPOSE_ARGS)
 class Conv2DTranspose(_ConvTranspose):
-    __doc__ = "Transposed convolution of images." + TRANSPOSE_ARGS
+    """Transposed convolution of images.
+
+    <arguments>
+    """
+
     rank = 2
 
 
 @serializable("keras.layers")
+@documented(TRANSPOSE_ARGS)
 class Conv3DTranspose(_ConvTranspose):
-    __doc__ = "Transposed convolution of volumes." + TRANSPOSE_ARGS
+    """Transposed convolution of volumes.
+
+    <arguments>
+    """
+
     rank = 3

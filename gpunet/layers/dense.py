@@ -5,6 +5,7 @@ from typing import Any
 
 from gpunet import initializers, ops
 from gpunet.errors import ArgumentError, ShapeError, received
+from gpunet.layers.affine import finish
 from gpunet.layers.base import Layer
 from gpunet.layers.input_spec import InputSpec
 from gpunet.layers.options import options_config, positive_int, set_options, unsupported
@@ -50,6 +51,8 @@ class Dense(Layer):
         >>> gpunet.layers.Dense(4, activation="relu")(gpunet.ops.ones((2, 3))).shape
         (2, 4)
     """
+
+    treats_examples_alone = True
 
     def __init__(
         self,
@@ -108,10 +111,7 @@ class Dense(Layer):
 
     def call(self, inputs: Any) -> Any:
         """Returns `activation(inputs @ kernel + bias)`."""
-        x = ops.matmul(inputs, self.kernel)
-        if self.bias is not None:
-            x = ops.add(x, self.bias)
-        return self.activation(x)
+        return finish(ops.matmul(inputs, self.kernel.value), self.bias, self.activation)
 
     def compute_output_shape(self, input_shape: Any) -> tuple:
         """Returns the input's shape with `units` as last length."""

@@ -4,7 +4,7 @@ from typing import Any
 
 from gpunet import ops
 from gpunet.layers.conv import _Windowed
-from gpunet.layers.options import options_config, positive_int, set_options
+from gpunet.layers.options import documented, options_config, positive_int, set_options
 from gpunet.layers.windows import channel_axis, whole_shape
 from gpunet.saving import serializable
 
@@ -24,7 +24,8 @@ _SEPARABLE_OPTIONS = (
     "pointwise_regularizer",
     "pointwise_constraint",
 )
-_DEPTHWISE_ARGS = """ Each channel is convolved with its own `depth_multiplier` filters.
+_DEPTHWISE_ARGS = """
+    Each channel is convolved with its own `depth_multiplier` filters.
 
     Args:
         kernel_size: Length of the window along each spatial axis, an integer or a tuple.
@@ -48,7 +49,8 @@ _DEPTHWISE_ARGS = """ Each channel is convolved with its own `depth_multiplier` 
     Raises:
         ArgumentError: If an argument is out of range.
     """
-_SEPARABLE_ARGS = """ A depthwise convolution, then one of window 1 that mixes the channels.
+_SEPARABLE_ARGS = """
+    A depthwise convolution, then one of window 1 that mixes the channels.
 
     Args:
         filters: How many channels the output has.
@@ -145,14 +147,24 @@ class _DepthwiseConv(_Windowed):
 
 
 @serializable("keras.layers")
+@documented(_DEPTHWISE_ARGS)
 class DepthwiseConv1D(_DepthwiseConv):
-    __doc__ = "Depthwise convolution along time." + _DEPTHWISE_ARGS
+    """Depthwise convolution along time.
+
+    <arguments>
+    """
+
     rank = 1
 
 
 @serializable("keras.layers")
+@documented(_DEPTHWISE_ARGS)
 class DepthwiseConv2D(_DepthwiseConv):
-    __doc__ = "Depthwise convolution of images." + _DEPTHWISE_ARGS
+    """Depthwise convolution of images.
+
+    <arguments>
+    """
+
     rank = 2
 
 
@@ -234,14 +246,24 @@ class _SeparableConv(_Windowed):
 
 
 @serializable("keras.layers")
+@documented(_SEPARABLE_ARGS)
 class SeparableConv1D(_SeparableConv):
-    __doc__ = "Separable convolution along time." + _SEPARABLE_ARGS
+    """Separable convolution along time.
+
+    <arguments>
+    """
+
     rank = 1
 
 
 @serializable("keras.layers")
+@documented(_SEPARABLE_ARGS)
 class SeparableConv2D(_SeparableConv):
-    __doc__ = "Separable convolution of images." + _SEPARABLE_ARGS
+    """Separable convolution of images.
+
+    <arguments>
+    """
+
     rank = 2
 
 

@@ -42,6 +42,8 @@ class Embedding(Layer):
         (1, 3, 4)
     """
 
+    treats_examples_alone = True
+
     def __init__(
         self,
         input_dim: int,

@@ -1,5 +1,6 @@
 """Arguments that many layers share: initializers, regularizers, constraints, activations."""
 
+from collections.abc import Callable
 from typing import Any
 
 from gpunet import activations, constraints, initializers, regularizers
@@ -11,6 +12,16 @@ _ROOMS = {
     "constraint": constraints,
     "activation": activations,
 }
+
+
+def documented(text: str) -> Callable:
+    """Decorates a class with a line `<arguments>` in its docstring, where this text belongs."""
+
+    def insert(cls):
+        cls.__doc__ = (cls.__doc__ or "").replace("    <arguments>", text.strip("\n").rstrip())
+        return cls
+
+    return insert
 
 
 def set_options(layer: Any, **options: Any) -> None:

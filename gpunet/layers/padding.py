@@ -7,7 +7,7 @@ from gpunet.config import standardize_data_format
 from gpunet.errors import ArgumentError, DTypeError, ShapeError, received
 from gpunet.layers.base import Layer
 from gpunet.layers.input_spec import InputSpec
-from gpunet.layers.options import positive_int, tuple_of
+from gpunet.layers.options import documented, positive_int, tuple_of
 from gpunet.layers.windows import channel_axis, spatial_shape, whole_shape
 from gpunet.saving import serializable
 
@@ -114,14 +114,24 @@ class ZeroPadding1D(_ZeroPadding):
 
 
 @serializable("keras.layers")
+@documented(_PAD_ARGS)
 class ZeroPadding2D(_ZeroPadding):
-    __doc__ = "Puts zeros around images." + _PAD_ARGS
+    """Puts zeros around images.
+
+    <arguments>
+    """
+
     rank = 2
 
 
 @serializable("keras.layers")
+@documented(_PAD_ARGS)
 class ZeroPadding3D(_ZeroPadding):
-    __doc__ = "Puts zeros around volumes." + _PAD_ARGS
+    """Puts zeros around volumes.
+
+    <arguments>
+    """
+
     rank = 3
 
 
@@ -187,14 +197,24 @@ class Cropping1D(_Cropping):
 
 
 @serializable("keras.layers")
+@documented(_CROP_ARGS)
 class Cropping2D(_Cropping):
-    __doc__ = "Cuts edges off images." + _CROP_ARGS
+    """Cuts edges off images.
+
+    <arguments>
+    """
+
     rank = 2
 
 
 @serializable("keras.layers")
+@documented(_CROP_ARGS)
 class Cropping3D(_Cropping):
-    __doc__ = "Cuts edges off volumes." + _CROP_ARGS
+    """Cuts edges off volumes.
+
+    <arguments>
+    """
+
     rank = 3
 
     def __init__(self, cropping: Any = 1, data_format: str | None = None, **kwargs: Any):

@@ -6,7 +6,7 @@ from gpunet import ops
 from gpunet.config import standardize_data_format
 from gpunet.layers.base import Layer
 from gpunet.layers.input_spec import InputSpec
-from gpunet.layers.options import tuple_of
+from gpunet.layers.options import documented, tuple_of
 from gpunet.layers.windows import channel_axis, checked_padding, whole_shape, window_places
 from gpunet.saving import serializable
 
@@ -34,6 +34,7 @@ _GLOBAL_ARGS = """
 
 
 class _Pooling(Layer):
+    treats_examples_alone = True
     rank: int
     pool_mode: str
 
@@ -74,20 +75,35 @@ class _Pooling(Layer):
 
 
 @serializable("keras.layers")
+@documented(_POOL_ARGS)
 class MaxPooling1D(_Pooling):
-    __doc__ = "The largest element of each window of a sequence." + _POOL_ARGS
+    """The largest element of each window of a sequence.
+
+    <arguments>
+    """
+
     rank, pool_mode = 1, "max"
 
 
 @serializable("keras.layers")
+@documented(_POOL_ARGS)
 class MaxPooling2D(_Pooling):
-    __doc__ = "The largest element of each window of an image." + _POOL_ARGS
+    """The largest element of each window of an image.
+
+    <arguments>
+    """
+
     rank, pool_mode = 2, "max"
 
 
 @serializable("keras.layers")
+@documented(_POOL_ARGS)
 class MaxPooling3D(_Pooling):
-    __doc__ = "The largest element of each window of a volume." + _POOL_ARGS
+    """The largest element of each window of a volume.
+
+    <arguments>
+    """
+
     rank, pool_mode = 3, "max"
 
 
@@ -107,24 +123,40 @@ class _AveragePooling(_Pooling):
 
 
 @serializable("keras.layers")
+@documented(_POOL_ARGS)
 class AveragePooling1D(_AveragePooling):
-    __doc__ = "The mean of each window of a sequence." + _POOL_ARGS
+    """The mean of each window of a sequence.
+
+    <arguments>
+    """
+
     rank = 1
 
 
 @serializable("keras.layers")
+@documented(_POOL_ARGS)
 class AveragePooling2D(_AveragePooling):
-    __doc__ = "The mean of each window of an image." + _POOL_ARGS
+    """The mean of each window of an image.
+
+    <arguments>
+    """
+
     rank = 2
 
 
 @serializable("keras.layers")
+@documented(_POOL_ARGS)
 class AveragePooling3D(_AveragePooling):
-    __doc__ = "The mean of each window of a volume." + _POOL_ARGS
+    """The mean of each window of a volume.
+
+    <arguments>
+    """
+
     rank = 3
 
 
 class _GlobalPooling(Layer):
+    treats_examples_alone = True
     rank: int
 
     def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any):
@@ -163,26 +195,46 @@ class _GlobalAveragePooling(_GlobalPooling):
 
 
 @serializable("keras.layers")
+@documented(_GLOBAL_ARGS)
 class GlobalMaxPooling1D(_GlobalMaxPooling):
-    __doc__ = "The largest element of each channel of a sequence." + _GLOBAL_ARGS
+    """The largest element of each channel of a sequence.
+
+    <arguments>
+    """
+
     rank = 1
 
 
 @serializable("keras.layers")
+@documented(_GLOBAL_ARGS)
 class GlobalMaxPooling2D(_GlobalMaxPooling):
-    __doc__ = "The largest element of each channel of an image." + _GLOBAL_ARGS
+    """The largest element of each channel of an image.
+
+    <arguments>
+    """
+
     rank = 2
 
 
 @serializable("keras.layers")
+@documented(_GLOBAL_ARGS)
 class GlobalMaxPooling3D(_GlobalMaxPooling):
-    __doc__ = "The largest element of each channel of a volume." + _GLOBAL_ARGS
+    """The largest element of each channel of a volume.
+
+    <arguments>
+    """
+
     rank = 3
 
 
 @serializable("keras.layers")
+@documented(_GLOBAL_ARGS)
 class GlobalAveragePooling1D(_GlobalPooling):
-    __doc__ = "The mean of each channel of a sequence; masked steps do not count." + _GLOBAL_ARGS
+    """The mean of each channel of a sequence; masked steps do not count.
+
+    <arguments>
+    """
+
     rank = 1
 
     def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any):
@@ -204,14 +256,24 @@ class GlobalAveragePooling1D(_GlobalPooling):
 
 
 @serializable("keras.layers")
+@documented(_GLOBAL_ARGS)
 class GlobalAveragePooling2D(_GlobalAveragePooling):
-    __doc__ = "The mean of each channel of an image." + _GLOBAL_ARGS
+    """The mean of each channel of an image.
+
+    <arguments>
+    """
+
     rank = 2
 
 
 @serializable("keras.layers")
+@documented(_GLOBAL_ARGS)
 class GlobalAveragePooling3D(_GlobalAveragePooling):
-    __doc__ = "The mean of each channel of a volume." + _GLOBAL_ARGS
+    """The mean of each channel of a volume.
+
+    <arguments>
+    """
+
     rank = 3
 
 

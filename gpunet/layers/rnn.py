@@ -2,24 +2,26 @@
 
 from typing import Any
 
-from gpunet import ops
+from gpunet import activations, ops
 from gpunet.core.symbolic import flatten, map_structure
 from gpunet.core.variable import Variable
 from gpunet.errors import ArgumentError, ShapeError, received
 from gpunet.layers.base import Layer
 from gpunet.layers.input_spec import InputSpec
+from gpunet.layers.options import documented
 from gpunet.layers.rnn_cells import (
-    CELL_ARGS,
     CELL_OPTIONS,
     DropoutRNNCell,
     SimpleRNNCell,
     StackedRNNCells,
     call_cell,
+    cell_args,
     check_cell,
 )
 from gpunet.saving import deserialize_keras_object, serializable, serialize_keras_object
 
-SEQUENCE_ARGS = """        return_sequences: Whether to return the outputs of all steps.
+SEQUENCE_ARGS = """
+        return_sequences: Whether to return the outputs of all steps.
         return_state: Whether to return the last states too.
         go_backwards: Whether to begin with the last step.
         stateful: Whether the states of one batch are the initial ones of the next.
@@ -263,11 +265,22 @@ class CellLayer(RNN):
     bias_constraint = of_cell("bias_constraint")
     dropout, recurrent_dropout = of_cell("dropout"), of_cell("recurrent_dropout")
 
+    def _is_usual(self):
+        """Whether the cell is one that a fused op computes."""
+        cell = self.cell
+        return (
+            cell.activation is activations.tanh
+            and cell.recurrent_activation is activations.sigmoid
+            and not cell.recurrent_dropout
+        )
+
     def _dropped(self, sequences, training):
         """The sequences, in training with the same inputs dropped at every step."""
         if not training or not self.cell.dropout:
             return sequences
         mask = self.cell.get_dropout_mask(sequences[:, 0])
+        if isinstance(mask, list):  # `implementation=1`: a mask for each gate
+            mask = mask[0]
         return sequences * ops.expand_dims(mask, 1)
 
     def get_config(self) -> dict:
@@ -280,19 +293,15 @@ class CellLayer(RNN):
 
 
 @serializable("keras.layers")
+@documented(cell_args(layer=True) + SEQUENCE_ARGS)
 class SimpleRNN(CellLayer):
-    __doc__ = (
-        """A fully connected recurrent layer: `h = activation(x @ kernel + h @ recurrent + bias)`.
+    """A fully connected recurrent layer: `h = activation(x @ kernel + h @ recurrent + bias)`.
 
     Args:
         units: Length of the output and the state.
         activation: Activation.
-        use_bias: Whether there is a bias."""
-        + CELL_ARGS.format(
-            more="", activity="\n        activity_regularizer: Regularizer of the output.", last=""
-        )
-        + SEQUENCE_ARGS
-        + """
+        use_bias: Whether there is a bias.
+    <arguments>
         **kwargs: Arguments of `RNN` and `Layer`.
 
     Example:
@@ -300,7 +309,6 @@ class SimpleRNN(CellLayer):
         >>> gpunet.layers.SimpleRNN(4)(gpunet.ops.ones((2, 5, 3))).shape
         (2, 4)
     """
-    )
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from gpunet import initializers, ops, random
 from gpunet.core.symbolic import flatten
 from gpunet.errors import ArgumentError, received
 from gpunet.layers.base import Layer
-from gpunet.layers.options import options_config, positive_int, set_options
+from gpunet.layers.options import documented, options_config, positive_int, set_options
 from gpunet.saving import deserialize_keras_object, serializable, serialize_keras_object
 
 CELL_OPTIONS = (
@@ -21,20 +21,32 @@ CELL_OPTIONS = (
     "recurrent_constraint",
     "bias_constraint",
 )
-CELL_ARGS = """
+_CELL_ARGS = """
         kernel_initializer: Initializer of the kernel, which the inputs are multiplied by.
         recurrent_initializer: Initializer of the kernel that the state is multiplied by.
-        bias_initializer: Initializer of the bias.{more}
+        bias_initializer: Initializer of the bias.
+        {more}
         kernel_regularizer: Regularizer of the kernel.
         recurrent_regularizer: Regularizer of the recurrent kernel.
-        bias_regularizer: Regularizer of the bias.{activity}
+        bias_regularizer: Regularizer of the bias.
+        {activity}
         kernel_constraint: Constraint of the kernel.
         recurrent_constraint: Constraint of the recurrent kernel.
         bias_constraint: Constraint of the bias.
         dropout: Share of the inputs dropped in training, the same at every step.
-        recurrent_dropout: Share of the state dropped in training, the same at every step.{last}
+        recurrent_dropout: Share of the state dropped in training, the same at every step.
+        {last}
         seed: Seed of the dropout masks; default a random one.
 """
+FORGET = "unit_forget_bias: Whether the bias of the forget gate begins at 1."
+RESET = "reset_after: Whether the reset gate acts after the multiplication."
+
+
+def cell_args(more: str = "", last: str = "", layer: bool = False) -> str:
+    """Returns the arguments that the docstrings of cells (or of their layers) share."""
+    activity = "activity_regularizer: Regularizer of the output." if layer else ""
+    text = _CELL_ARGS.format(more=more, last=last, activity=activity)
+    return "\n".join(line for line in text.splitlines() if line.strip())
 
 
 class DropoutRNNCell:
@@ -153,20 +165,20 @@ class _Cell(Layer, DropoutRNNCell):
 
 
 @serializable("keras.layers")
+@documented(cell_args())
 class SimpleRNNCell(_Cell):
-    __doc__ = (
-        """One step of `SimpleRNN`: `state = activation(x @ kernel + state @ recurrent + bias)`.
+    """One step of `SimpleRNN`: `state = activation(x @ kernel + state @ recurrent + bias)`.
 
     Args:
         units: Length of the output and the state.
         activation: Activation.
-        use_bias: Whether there is a bias."""
-        + CELL_ARGS.format(more="", activity="", last="")
-        + """        **kwargs: Arguments of `Layer`.
+        use_bias: Whether there is a bias.
+    <arguments>
+        **kwargs: Arguments of `Layer`.
 
     Call arguments: `sequence` of shape `(batch, features)`; `states`, a list of one tensor.
     """
-    )
+
     gates = 1
 
     def __init__(
@@ -232,27 +244,23 @@ class _GatedCell(_Cell):
 
 
 @serializable("keras.layers")
+@documented(cell_args(last=RESET))
 class GRUCell(_GatedCell):
-    __doc__ = (
-        """One step of `GRU`: update gate, reset gate and candidate, in this order in the kernels.
+    """One step of `GRU`: update gate, reset gate and candidate, in this order in the kernels.
 
     Args:
         units: Length of the output and the state.
         activation: Activation of the candidate.
         recurrent_activation: Activation of the gates.
-        use_bias: Whether there is a bias."""
-        + CELL_ARGS.format(
-            more="",
-            activity="",
-            last="\n        reset_after: Whether the reset gate acts after the multiplication.",
-        )
-        + """        **kwargs: Arguments of `Layer`.
+        use_bias: Whether there is a bias.
+    <arguments>
+        **kwargs: Arguments of `Layer`.
 
     Call arguments: `inputs` of shape `(batch, features)`; `states`, a list of one tensor.
 
     Reference: Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder", 2014.
     """
-    )
+
     gates = 3
 
     def __init__(
@@ -335,28 +343,24 @@ class GRUCell(_GatedCell):
 
 
 @serializable("keras.layers")
+@documented(cell_args(FORGET))
 class LSTMCell(_GatedCell):
-    __doc__ = (
-        """One step of `LSTM`: input gate, forget gate, candidate, output gate, in this order.
+    """One step of `LSTM`: input gate, forget gate, candidate, output gate, in this order.
 
     Args:
         units: Length of the output and of each state.
         activation: Activation of the candidate and of the carry.
         recurrent_activation: Activation of the gates.
-        use_bias: Whether there is a bias."""
-        + CELL_ARGS.format(
-            more="\n        unit_forget_bias: Whether the bias of the forget gate begins at 1.",
-            activity="",
-            last="",
-        )
-        + """        **kwargs: Arguments of `Layer`.
+        use_bias: Whether there is a bias.
+    <arguments>
+        **kwargs: Arguments of `Layer`.
 
     Call arguments: `inputs` of shape `(batch, features)`; `states`, a list of hidden state and
     carry.
 
     Reference: Hochreiter and Schmidhuber, "Long Short-Term Memory", 1997.
     """
-    )
+
     gates = 4
 
     def __init__(

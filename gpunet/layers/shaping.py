@@ -16,6 +16,8 @@ from gpunet.saving import serializable
 class _Reshaping(Layer):
     """A layer without weights that keeps the dtype, also that of integers."""
 
+    treats_examples_alone = True
+
     def compute_output_spec(self, inputs: Any) -> KerasTensor:
         """Returns the output's shape, with the dtype of the input."""
         return KerasTensor(self.compute_output_shape(inputs.shape), inputs.dtype)

@@ -353,12 +353,12 @@ class StatefulOperation(Operation):
         """
         own = [*self._trainable_variables, *self._non_trainable_variables]
         if len(store.keys()) != len(own):
-            hint = (
-                ""
-                if own or self.built
-                else " The layer was never built: its `build` (or that of the layer that owns it) must "
-                "create all of its state, or `build_from_config` must."
-            )
+            hint = ""
+            if not own and not self.built:
+                hint = (
+                    " The layer was never built: its `build` (or that of the layer that owns it) "
+                    "must create all of its state, or `build_from_config` must."
+                )
             raise StateError(
                 f"Layer '{self.name}' expected {len(own)} variables "
                 f"({[v.name for v in own]}).{hint} {received(variables=len(store.keys()))}"

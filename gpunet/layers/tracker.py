@@ -1,4 +1,4 @@
-"""Tracking: what is assigned to a layer's attributes, also inside of lists and dicts, is its state."""
+"""Tracking: what is assigned to a layer's attributes, also in lists and dicts, is its state."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -23,6 +23,25 @@ class Version:
     number = 0
 
 
+def _counting(name: str) -> Any:
+    method = getattr(list, name)
+
+    def change(self, *args):
+        Version.number += 1
+        return method(self, *args)
+
+    return change
+
+
+class Store(list):
+    """A list that counts its changes as changes of the structure."""
+
+    append, extend, insert = _counting("append"), _counting("extend"), _counting("insert")
+    remove, pop, clear = _counting("remove"), _counting("pop"), _counting("clear")
+    __setitem__, __delitem__ = _counting("__setitem__"), _counting("__delitem__")
+    __iadd__ = _counting("__iadd__")
+
+
 class Tracker:
     """Finds variables, layers, metrics and seed generators among the values it is shown.
 
@@ -36,11 +55,11 @@ class Tracker:
     """
 
     def __init__(self) -> None:
-        self.trainable: list[Variable] = []
-        self.non_trainable: list[Variable] = []
-        self.layers: list[Any] = []
-        self.metrics: list[Any] = []
-        self.seed_generators: list[SeedGenerator] = []
+        self.trainable: list[Variable] = Store()
+        self.non_trainable: list[Variable] = Store()
+        self.layers: list[Any] = Store()
+        self.metrics: list[Any] = Store()
+        self.seed_generators: list[SeedGenerator] = Store()
         self.locked = False
         self.message = LOCKED
 
@@ -81,7 +100,6 @@ class Tracker:
 
     def untrack(self, value: Any) -> None:
         """Removes a value."""
-        Version.number += 1
         for store in (self.trainable, self.non_trainable, *self._stores()):
             store[:] = [x for x in store if x is not value]
 
@@ -91,7 +109,6 @@ class Tracker:
 
     def restore(self, snapshot: list[list]) -> None:
         """Goes back to what was tracked at a snapshot."""
-        Version.number += 1
         stores = (self.trainable, self.non_trainable, *self._stores())
         for store, before in zip(stores, snapshot, strict=True):
             store[:] = before
@@ -110,7 +127,6 @@ class Tracker:
     def _add(self, store, value):
         if self.locked:
             raise StateError(self.message)
-        Version.number += 1
         store.append(value)
 
     def _wrap(self, value):

@@ -10,3 +10,5 @@ from gpunet.models.model import Model as Model
 from gpunet.models.model import model_from_json as model_from_json
 from gpunet.models.sequential import Sequential as Sequential
 from gpunet.models.trainer import Trainer as Trainer
+from gpunet.saving import load_model as load_model
+from gpunet.saving import save_model as save_model

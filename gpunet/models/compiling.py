@@ -258,8 +258,8 @@ class Compilable:
         """The results as a list in the order of `metrics`; a number if there is only one."""
         names: list[str] = []
         for metric in self.metrics:
-            inner = isinstance(metric, CompileMetrics)
-            names += [name for name, _ in metric._names] if inner else [metric.name]
+            inner = metric.metrics if isinstance(metric, CompileMetrics) else (metric,)
+            names += [m.name for m in inner]
         values = [logs[name] for name in names if name in logs]
         values += [logs[key] for key in sorted(logs) if key not in names]
         return values[0] if len(values) == 1 else values

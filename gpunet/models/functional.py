@@ -57,8 +57,7 @@ class Functional(Function, Model):
             self.trainable = trainable
         for layer in self.layers:
             self._tracker.track(layer)
-        self.built = True
-        self._post_build()
+        self.build(None)
         first = self._inputs_struct
         # The one input, if there is one and tensors can be taken as they are.
         single = first[0] if isinstance(first, (list, tuple)) and len(first) == 1 else first

@@ -40,7 +40,7 @@ class Model(Trainer, Layer):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Model":  # noqa: D102
         if cls is Model and functional_arguments(args, kwargs):
-            return Model._functional_class.__new__(Model._functional, *args, **kwargs)
+            return Model._functional_class.__new__(Model._functional_class, *args, **kwargs)
         return super().__new__(cls, *args, **kwargs)  # type: ignore[return-value]
 
     def __init__(self, *args: Any, **kwargs: Any):

@@ -22,6 +22,7 @@ from gpunet.ops.piecewise import *  # noqa: F403
 from gpunet.ops.pool import *  # noqa: F403
 from gpunet.ops.products import *  # noqa: F403
 from gpunet.ops.random import *  # noqa: F403
+from gpunet.ops.recurrent import *  # noqa: F403
 from gpunet.ops.reduce import *  # noqa: F403
 from gpunet.ops.scatter import *  # noqa: F403
 from gpunet.ops.segment import *  # noqa: F403

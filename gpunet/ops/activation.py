@@ -120,7 +120,7 @@ def _(x, slope):
     if 0 <= slope <= 1 and x.dtype.kind == "f":
         y = x * slope
         return np.maximum(y, x, out=_in(y))
-    return _leaky_relu.rules["array"](np, x, slope)
+    return _leaky_relu.rules["array"](np, x, slope=slope)
 
 
 # -- sigmoid and its family -----------------------------------------------------------------------

@@ -79,9 +79,7 @@ def _check_shapes(q, k, v, mask):
 # -- array code: heads in groups, (batch, key heads, group, length, width) ---------------------
 
 
-def _floor(dtype):
-    """The score of a pair that is not allowed: finite, as a row of them is uniform."""
-    return dtype.type(-0.7 * float(np.finfo(dtype).max))
+_FLOOR = -0.7 * float(np.finfo(np.float32).max)  # the score of a pair that is not allowed
 
 
 def _grouped(xp, x, heads):
@@ -108,12 +106,12 @@ def _allowed(xp, mask, causal, heads, group, lengths):
 
 
 def _addend(xp, mask, causal, heads, group, lengths, dtype):
-    """0 where a pair is allowed, `_floor` where not; `None` where all are.
+    """0 where a pair is allowed, `_FLOOR` where not; `None` where all are.
 
     Adding is faster than choosing, and scores vanish beside the floor: a row of them is uniform.
     """
     allowed = _allowed(xp, mask, causal, heads, group, lengths)
-    return None if allowed is None else xp.where(allowed, dtype.type(0), _floor(dtype))
+    return None if allowed is None else xp.where(allowed, dtype.type(0), dtype.type(_FLOOR))
 
 
 def _scores(xp, q, k, addend, scale):
@@ -180,19 +178,19 @@ def _pull(xp, g, g_lse, q, k, v, y, lse, mask, scale, causal):
     gs, qs, ks, vs, ys = (_grouped(xp, wide(x), heads) for x in (g, q, k, v, y))
     addend = _addend(xp, mask, causal, heads, group, (q.shape[1], k.shape[1]), qs.dtype)
     rows = (q.shape[0], heads, group, q.shape[1], 1)
-    lse, g_lse = lse.reshape(rows), g_lse.reshape(rows)
+    lse, g_lse = wide(lse).reshape(rows), wide(g_lse).reshape(rows)
     p = _scores(xp, qs, ks, addend, scale)  # the weights again, from the log-sum-exp of each row
     p -= lse
     p = xp.exp(p, out=p)
-    if addend is not None:  # where no key was allowed the floor has swallowed log(keys)
-        lost = lse < _floor(lse.dtype) / 2
+    lost = None if addend is None else lse < _FLOOR / 2
+    if lost is not None:  # where no key was allowed the floor has swallowed log(keys)
         p *= xp.where(lost, lse.dtype.type(1 / k.shape[1]), lse.dtype.type(1))
     dv = _over_group(xp, xp.matmul(p.swapaxes(-1, -2), gs))
     inner = row_dot(gs, ys)[..., None] if xp is np else xp.sum(gs * ys, -1, keepdims=True)
     ds = xp.matmul(gs, vs.swapaxes(-1, -2))
     ds -= inner - g_lse
     ds *= p
-    ds *= scale if addend is None else xp.where(lost, 0, scale).astype(ds.dtype)
+    ds *= scale if lost is None else xp.where(lost, 0, scale).astype(ds.dtype)
     dq = xp.matmul(ds, ks)
     dk = _over_group(xp, xp.matmul(ds.swapaxes(-1, -2), qs))
     return tuple(
@@ -218,8 +216,8 @@ def _(g, g_lse, q, k, v, y, lse, *mask, scale, causal):
         return tuple(np.zeros(x.shape, x.dtype) for x in (q, k, v))
     dq, dk, dv = np.empty(q.shape, q.dtype), np.empty(k.shape, k.dtype), np.empty(v.shape, v.dtype)
     for part in _batches(q.shape[0], q.shape[1] * q.shape[2] * k.shape[1]):
-        rows = [x[part] for x in (g, g_lse, q, k, v, y, lse)]
-        pulled = _pull(np, *rows, _masks(mask, part), scale, causal)
+        here = tuple(x[part] for x in (g, g_lse, q, k, v, y, lse))
+        pulled = _pull(np, *here, mask=_masks(mask, part), scale=scale, causal=causal)
         dq[part], dk[part], dv[part] = pulled
     return dq, dk, dv
 
@@ -230,14 +228,13 @@ def _(g, g_lse, q, k, v, y, lse, *mask, scale, causal):
     allowed = _allowed_tensor(mask, causal, heads, group, (q.shape[1], k.shape[1]), q)
     gs, qs, ks, vs, ys = (_grouped_tensor(wide_tensor(x), heads) for x in (g, q, k, v, y))
     rows = (q.shape[0], heads, group, q.shape[1], 1)
-    lse, g_lse = reshape(lse, rows), reshape(g_lse, rows)
+    lse, g_lse = reshape(wide_tensor(lse), rows), reshape(wide_tensor(g_lse), rows)
     scores = matmul(qs * scale, _swapped(ks))
     if allowed is None:
         p = exp(scores - lse)
     else:
-        floor = float(_floor(scores.dtype))
-        lost = lse < floor / 2
-        p = exp(where(allowed, scores, floor) - where(lost, 0.0, lse))
+        lost = lse < _FLOOR / 2
+        p = exp(where(allowed, scores, _FLOOR) - where(lost, 0.0, lse))
         p = where(lost, 1 / p.shape[-1], p)
     ds = (matmul(gs, _swapped(vs)) - sum(gs * ys, -1, keepdims=True) + g_lse) * p * scale
     if allowed is not None:
@@ -304,7 +301,7 @@ def _biased(query, key, value, bias, mask, scale, causal, cap):
         scores = scores / (1.0 + absolute(scores) / float(cap))
     allowed = _allowed_tensor(mask, causal, heads, group, lengths, query)
     if allowed is not None:
-        scores = where(allowed, scores, float(_floor(scores.dtype)))
+        scores = where(allowed, scores, _FLOOR)
     y = matmul(softmax(scores, axis=-1), vs)
     shape = (*query.shape[:3], value.shape[3])
     return cast_to(reshape(transpose(y, (0, 3, 1, 2, 4)), shape), query.dtype)

@@ -64,14 +64,13 @@ batch_norm_grad = Primitive(
 @batch_norm_train.infer
 def _(x, scale, offset, epsilon):
     _check(x, scale, offset)
-    vector = Symbol(x.shape[-1:], statistics_dtype(x.dtype))
-    return Symbol(x.shape, x.dtype), vector, vector
+    vectors = [Symbol(x.shape[-1:], statistics_dtype(x.dtype)) for _ in range(2)]
+    return Symbol(x.shape, x.dtype), *vectors
 
 
 @batch_norm_grad.infer
 def _(g, g_mean, g_variance, x, scale, mean, variance, epsilon):
-    vector = Symbol(scale.shape, scale.dtype)
-    return Symbol(x.shape, x.dtype), vector, vector
+    return tuple(Symbol(a.shape, a.dtype) for a in (x, scale, scale))
 
 
 @batch_norm_train.vjp

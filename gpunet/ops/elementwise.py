@@ -13,7 +13,7 @@ import numpy as np
 from gpunet.backend.device import Device
 from gpunet.backend.memory import move
 from gpunet.core.gradients import custom_gradient
-from gpunet.core.primitive import Primitive
+from gpunet.core.primitive import REGISTRY, Primitive
 from gpunet.core.state import state
 from gpunet.core.symbolic import public
 from gpunet.core.tensor import FUNCTIONS, Tensor, as_tensor
@@ -54,6 +54,8 @@ def operands(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
         # NumPy and CuPy arrays follow the tensor they meet to its device.
         x1 = as_tensor(x1, device=getattr(x2, "device", None) if _is_ours(x2) else None)
         x2 = as_tensor(x2, device=x1.device)
+    if x1.data.dtype == x2.data.dtype:
+        return x1, x2
     dtype = numpy_dtype(result_type(x1.data.dtype, x2.data.dtype))
     return cast_to(x1, dtype), cast_to(x2, dtype)
 
@@ -288,6 +290,22 @@ less = binary("less", "Returns whether `x1 < x2`.", result=bool)
 less_equal = binary("less_equal", "Returns whether `x1 <= x2`.", result=bool)
 greater = binary("greater", "Returns whether `x1 > x2`.", result=bool)
 greater_equal = binary("greater_equal", "Returns whether `x1 >= x2`.", result=bool)
+
+
+def _compared_wide(f):
+    """NumPy warns of NaN in comparisons of bfloat16, and of no other dtype: compare float32."""
+
+    def run(x1, x2):
+        if x1.dtype != BFLOAT16:
+            return f(x1, x2)
+        y = f(x1.astype(np.float32), x2.astype(np.float32))
+        return y if y.dtype == bool else y.astype(BFLOAT16)
+
+    return run
+
+
+for _name in ("less", "less_equal", "greater", "greater_equal", "fmax", "fmin"):
+    REGISTRY[_name].cpu(_compared_wide(getattr(np, _name)))
 
 
 def _bool(x):

@@ -5,6 +5,7 @@ Chellapilla, Puri, Simard, "High performance convolutional neural networks for d
 not fill the memory (GPU). All arrays are contiguous or not, channels last, float32 or float64.
 """
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -54,6 +55,7 @@ def columns(
         yield slice(start * rows, stop * rows), patches[:m].reshape(m * rows, width)
 
 
+@functools.lru_cache(maxsize=1024)
 def _placement(sizes, padding):
     """Where the inputs lie in the padded array, which of them; negative padding cuts."""
     every = slice(None)

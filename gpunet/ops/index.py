@@ -260,7 +260,9 @@ take_primitive.vjp(
 
 # Sums slices into those of zeros that the indices name: the gradient of take.
 index_add_primitive = Primitive("index_add(x, indices, *, axis, length) -> y")
-index_add_primitive.vjp(lambda g, indices, axis: (take_primitive(g, indices, axis=axis), None))
+index_add_primitive.vjp(
+    lambda g, indices, axis, length: (take_primitive(g, indices, axis=axis), None)
+)
 
 
 @take_primitive.infer
@@ -379,7 +381,9 @@ along_primitive.vjp(
 
 # Adds elements to zeros, each at its index along the axis: the gradient of take_along_axis.
 add_along_primitive = Primitive("add_along_axis(x, indices, *, axis, length) -> y")
-add_along_primitive.vjp(lambda g, indices, axis: (along_primitive(g, indices, axis=axis), None))
+add_along_primitive.vjp(
+    lambda g, indices, axis, length: (along_primitive(g, indices, axis=axis), None)
+)
 
 
 @add_along_primitive.infer

@@ -61,8 +61,8 @@ layer_norm_grad.cuda(layer_norm_grad_rule)
 @layer_norm.infer
 def _(x, scale, offset, epsilon):
     _check(x, scale, offset)
-    row = Symbol(x.shape[:-1], statistics_dtype(x.dtype))
-    return Symbol(x.shape, x.dtype), row, row
+    rows = [Symbol(x.shape[:-1], statistics_dtype(x.dtype)) for _ in range(2)]
+    return Symbol(x.shape, x.dtype), *rows
 
 
 @layer_norm_grad.infer

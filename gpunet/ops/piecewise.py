@@ -3,8 +3,11 @@
 from gpunet.core.symbolic import public
 from gpunet.errors import ShapeError, received
 from gpunet.ops.activation import checked_number, sigmoid
+from gpunet.ops.creation import ones_like
+from gpunet.ops.cumulative import cumsum
 from gpunet.ops.elementwise import (
     absolute,
+    cast_to,
     clip,
     floating,
     greater,
@@ -15,7 +18,9 @@ from gpunet.ops.elementwise import (
     where,
 )
 from gpunet.ops.index import get_item
-from gpunet.ops.shape import one_axis
+from gpunet.ops.reduce import sum
+from gpunet.ops.shape import one_axis, reshape
+from gpunet.ops.sort import sort
 
 __all__ = [
     "glu",
@@ -24,6 +29,7 @@ __all__ = [
     "soft_shrink",
     "sparse_plus",
     "sparse_sigmoid",
+    "sparsemax",
     "squareplus",
     "tanh_shrink",
     "threshold",
@@ -218,3 +224,40 @@ def sparse_sigmoid(x):
         [0.0, 0.5, 1.0]
     """
     return (clip(floating(x), -1, 1) + 1) * 0.5
+
+
+@public
+def sparsemax(x, axis=-1):
+    """Returns the probabilities nearest to `x`: like `softmax`, with exact zeros.
+
+    `max(x - t, 0)`, with the threshold `t` that makes the sum 1. (Keras 3.15 takes another `t`
+    where more than one element is positive, and its result does not sum to 1.)
+
+    Source: Martins, Astudillo, "From Softmax to Sparsemax", 2016.
+
+    Args:
+        x: Tensor; integers are computed as floats.
+        axis: Axis that sums to 1.
+
+    Returns:
+        Tensor of the shape of `x`.
+
+    Example:
+        >>> import gpunet
+        >>> gpunet.ops.sparsemax([0.0, 1.5, 2.0]).tolist()
+        [0.0, 0.25, 0.75]
+    """
+    x = floating(x)
+    axis = one_axis(axis, x.ndim)
+    ordered = -sort(-x, axis=axis)
+    shape = [1] * x.ndim
+    shape[axis] = x.shape[axis]
+    rank = reshape(cumsum(ones_like(get_item(ordered, _first(axis, x.ndim)))), shape)
+    within = cast_to(1 + rank * ordered > cumsum(ordered, axis=axis), x.dtype)
+    total = sum(within * ordered, axis=axis, keepdims=True)
+    threshold = (total - 1) / sum(within, axis=axis, keepdims=True)
+    return maximum(x - threshold, 0)
+
+
+def _first(axis, ndim):
+    return tuple(slice(None) if i == axis else 0 for i in range(ndim))

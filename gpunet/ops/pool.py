@@ -172,33 +172,40 @@ def _(g, x, y, window, strides, padding):
 # -- the mean -----------------------------------------------------------------------------------
 
 
+def _inputs_in_windows(xp, axes):
+    """How many inputs (not padding) each window has, as an array of ints that broadcasts."""
+    total = xp.ones((), int)
+    for axis, (n, count, k, s, before) in enumerate(axes):
+        first = xp.arange(count) * s - before
+        inside = xp.minimum(first + k, n) - xp.maximum(first, 0)
+        total = total * inside.reshape([-1 if i == axis else 1 for i in range(len(axes))])
+    return xp.maximum(total, 1)
+
+
 @functools.lru_cache(maxsize=1024)
-def _shares(sizes, window, strides, padding):
-    """One over the number of inputs (not padding) in each window; a number where all are equal."""
+def _shares_on_cpu(axes, dtype):
+    """One over the inputs in each window: a number where it is the same everywhere."""
+    total = _inputs_in_windows(np, axes)
+    if not total.size or (total == total.flat[0]).all():
+        return dtype.type(1 / total.flat[0]) if total.size else dtype.type(1)
+    return (1 / total[..., None]).astype(dtype)
+
+
+def _shares(xp, dtype, sizes, window, strides, padding):
     counts = places(sizes, window, strides, padding, _ones(window))
-    found = np.ones(())
-    for axis, (n, count, k, s, (before, _)) in enumerate(
-        zip(sizes, counts, window, strides, padding, strict=True)
-    ):
-        first = np.arange(count) * s - before
-        inside = np.minimum(first + k, n) - np.maximum(first, 0)
-        found = found * inside.reshape([-1 if i == axis else 1 for i in range(len(sizes))])
-    shares = 1 / np.maximum(found, 1)
-    if not shares.size or (shares == shares.flat[0]).all():
-        return float(shares.flat[0]) if shares.size else 1.0
-    return shares[..., None]
-
-
-def _scale(xp, x, sizes, window, strides, padding):
-    shares = _shares(sizes, window, strides, padding)
-    return x.dtype.type(shares) if type(shares) is float else xp.asarray(shares, x.dtype)
+    before = [pair[0] for pair in padding]
+    axes = tuple(zip(sizes, counts, window, strides, before, strict=True))
+    shares = _shares_on_cpu(axes, dtype)
+    if xp is np or shares.ndim == 0:
+        return shares
+    return (1 / _inputs_in_windows(xp, axes)[..., None]).astype(dtype)  # no copy from the host
 
 
 @average_pool_primitive.array
 @widened
 def _(xp, x, window, strides, padding):
     y = _reduced(xp, xp.add, x, window, strides, padding, 0)
-    return y * _scale(xp, x, tuple(x.shape[1:-1]), window, strides, padding)
+    return y * _shares(xp, x.dtype, tuple(x.shape[1:-1]), window, strides, padding)
 
 
 average_pool_primitive.infer(_infer)
@@ -213,7 +220,7 @@ def _(g, x_shape, window, strides, padding):
 @average_pool_grad.array
 @widened
 def _(xp, g, sizes, window, strides, padding):
-    g = g * _scale(xp, g, sizes, window, strides, padding)
+    g = g * _shares(xp, g.dtype, sizes, window, strides, padding)
     # The first axis last: there the slices are longest, and the array is largest.
     for axis in reversed(range(len(sizes))):
         k, s, before = window[axis], strides[axis], padding[axis][0]

@@ -143,7 +143,9 @@ def _sum_floats(x, axis, keepdims):
         y = x.reshape(-1, n) @ _ones(n, x.dtype)
     else:
         return np.add.reduce(x, axis, None, None, keepdims)
-    return y if y.ndim == len(shape) - len(axis) else y.reshape(reduced_shape(shape, axis, False))
+    if keepdims or y.ndim != len(shape) - len(axis):
+        y = y.reshape(reduced_shape(shape, axis, keepdims))
+    return y
 
 
 def _ones(n, dtype):

@@ -5,6 +5,7 @@ tensors, because they change from step to step; what does not change is an attri
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable
 
@@ -235,6 +236,56 @@ def _adam(outs, arrays, scratch, scalars, beta_1, beta_2, epsilon, weight_decay)
 
 adam_update.cpu(functools.partial(_adam, count=4, slots=2))
 adam_update.cuda(adam_rule)
+
+# -- many small weights at once -------------------------------------------------------------------
+
+
+def _grouped(single: Primitive, count: int, scalars: int) -> Primitive:
+    """Declares the update of several weights of one dtype: `single` for each of them.
+
+    The inputs are the scalars, then all weights, all gradients, and all slots of each kind; the
+    results are all weights, then the slots. On the CPU they are packed into one array, because for
+    small weights the calls cost more than the numbers.
+    """
+    signature = ", ".join(single.inputs[count:])
+    attributes = ", ".join(single.attributes)
+    group = Primitive(f"{single.name}s({signature}, *xs, {attributes}) -> ys")
+
+    def split(inputs):
+        xs = inputs[scalars:]
+        size = len(xs) // count
+        return inputs[:scalars], [xs[i : i + size] for i in range(0, len(xs), size)]
+
+    @group.infer
+    def _(*inputs, **attributes):
+        _, kinds = split(inputs)
+        return tuple(Symbol(x.shape, x.dtype) for kind in (kinds[0], *kinds[2:]) for x in kind)
+
+    @group.composite
+    def _(*inputs, **attributes):
+        first, kinds = split(inputs)
+        results = [single(*arrays, *first, **attributes) for arrays in zip(*kinds, strict=True)]
+        if count == 2:
+            return tuple(results)
+        return tuple(y for kind in zip(*results, strict=True) for y in kind)
+
+    @group.cpu
+    def _(*inputs, **attributes):
+        first, kinds = split(inputs)
+        flat = [np.concatenate(kind, axis=None) for kind in kinds]
+        results = single.rules["cpu"](*flat, *first, **attributes)
+        ends = list(itertools.accumulate([x.size for x in kinds[0]]))
+        places = list(zip([0, *ends], ends, [x.shape for x in kinds[0]], strict=False))
+        results = results if count > 2 else (results,)
+        return tuple([y[a:b].reshape(shape) for y in results for a, b, shape in places])
+
+    return group
+
+
+sgd_updates = _grouped(sgd_update, count=2, scalars=1)
+momentum_updates = _grouped(momentum_update, count=3, scalars=1)
+rmsprop_updates = _grouped(rmsprop_update, count=3, scalars=1)
+adam_updates = _grouped(adam_update, count=4, scalars=2)
 
 # -- clipping and averaging -----------------------------------------------------------------------
 

@@ -7,14 +7,13 @@ from gpunet import ops
 from gpunet.core.variable import Variable
 from gpunet.errors import ArgumentError, received
 from gpunet.ops.elementwise import cast_to
-from gpunet.ops.update import adam_update
-from gpunet.optimizers.optimizer import Optimizer, fuses_weight_decay
+from gpunet.optimizers.fused import Fused, FusedOptimizer
 from gpunet.optimizers.slots import set_all, step_inputs
 from gpunet.saving import serializable
 
 
 @serializable("keras.optimizers")
-class Adam(Optimizer):
+class Adam(FusedOptimizer):
     """Step sizes from running means of the gradients and of their squares.
 
     `m` and `v` are these means, brought to size by `1 - beta**t`; the step is
@@ -84,7 +83,6 @@ class Adam(Optimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
         self.amsgrad = amsgrad
-        self._number: Any = None
 
     def build(self, variables: Sequence[Variable]) -> None:
         """Makes the slots for a list of trainable variables."""
@@ -97,41 +95,24 @@ class Adam(Optimizer):
         if self.amsgrad:
             self._velocity_hats = self.add_optimizer_variables(variables, "velocity_hat")
 
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
-        self._number = self._step_number()  # once, not once for each variable
-        super()._backend_update_step(grads, trainable_variables, learning_rate)
-        self._number = None
+    def _fused(self):
+        if self.amsgrad:
+            return None
+        settings = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
+        return Fused("adam", (self._momentums, self._velocities), settings, counts_steps=True)
 
-    @fuses_weight_decay
-    def update_step(self, gradient: Any, variable: Variable, learning_rate: Any) -> None:
-        """Changes one variable and its slots."""
+    def _general_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
         m, v = self._momentums[index], self._velocities[index]
+        largest = self._velocity_hats[index]
         w, g, rate = step_inputs(variable, gradient, learning_rate)
-        number = self._step_number() if self._number is None else self._number
-        new_w, new_m, new_v = adam_update(
-            w,
-            g,
-            m.value,
-            v.value,
-            rate,
-            number,
-            beta_1=self.beta_1,
-            beta_2=self.beta_2,
-            epsilon=self.epsilon,
-            weight_decay=self._decay_of(variable),
-        )
-        if self.amsgrad:
-            largest = self._velocity_hats[index]
-            largest.assign(ops.maximum(largest.value, new_v))
-            new_w = self._amsgrad_step(w, new_m, largest.value, rate, number, variable)
-        set_all((variable, m, v), (new_w, new_m, new_v))
-
-    def _amsgrad_step(self, w, m, v, rate, number, variable):
-        number, rate = cast_to(number, w.dtype), cast_to(rate, w.dtype)
+        number = cast_to(self._step_number(), w.dtype)
         size = ops.sqrt(1.0 - ops.power(self.beta_2, number)) / (1.0 - self.beta_1**number)
-        w = w - w * (rate * self._decay_of(variable))
-        return w - m * (size * rate) / (ops.sqrt(v) + self.epsilon)
+        new_m = m.value + (g - m.value) * (1 - self.beta_1)
+        new_v = v.value + (ops.square(g) - v.value) * (1 - self.beta_2)
+        new_largest = ops.maximum(largest.value, new_v)
+        new_w = w - new_m * (size * rate) / (ops.sqrt(new_largest) + self.epsilon)
+        set_all((variable, m, v, largest), (new_w, new_m, new_v, new_largest))
 
     def get_config(self) -> dict:
         """Returns the arguments of the constructor."""

@@ -5,14 +5,14 @@ from typing import Any
 
 from gpunet import initializers, ops
 from gpunet.core.variable import Variable
-from gpunet.ops.update import rmsprop_update
-from gpunet.optimizers.optimizer import Optimizer, fuses_weight_decay
+from gpunet.optimizers.fused import Fused, FusedOptimizer
+from gpunet.optimizers.optimizer import Optimizer
 from gpunet.optimizers.slots import set_all, step_inputs
 from gpunet.saving import serializable
 
 
 @serializable("keras.optimizers")
-class RMSprop(Optimizer):
+class RMSprop(FusedOptimizer):
     """Gradients divided by the root of a running mean of their squares.
 
     `v = rho * v + (1 - rho) * g**2`, and `w -= learning_rate * g / sqrt(v + epsilon)`. Tieleman,
@@ -88,18 +88,16 @@ class RMSprop(Optimizer):
         if self.centered:
             self._average_gradients = self.add_optimizer_variables(variables, "average_gradient")
 
-    @fuses_weight_decay
-    def update_step(self, gradient: Any, variable: Variable, learning_rate: Any) -> None:
-        """Changes one variable and its slots."""
+    def _fused(self):
+        if self.momentum > 0 or self.centered:
+            return None
+        settings = {"rho": self.rho, "epsilon": self.epsilon}
+        return Fused("rmsprop", (self._velocities,), settings)
+
+    def _general_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
-        v, decay = self._velocities[index], self._decay_of(variable)
+        v = self._velocities[index]
         w, g, rate = step_inputs(variable, gradient, learning_rate)
-        if not self.momentum > 0 and not self.centered:
-            values = rmsprop_update(
-                w, g, v.value, rate, rho=self.rho, epsilon=self.epsilon, weight_decay=decay
-            )
-            set_all((variable, v), values)
-            return
         changed, values = [v], [v.value * self.rho + ops.square(g) * (1 - self.rho)]
         spread = values[0]
         if self.centered:
@@ -112,8 +110,6 @@ class RMSprop(Optimizer):
             m = self._momentums[index]
             step = m.value * self.momentum + step
             changed, values = [*changed, m], [*values, step]
-        if decay:
-            w = w - w * (rate * decay)
         set_all((variable, *changed), (w - step, *values))
 
     def get_config(self) -> dict:

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gpunet import ops
@@ -15,14 +15,9 @@ from gpunet.errors import ArgumentError, ShapeError, StateError, received
 from gpunet.ops.elementwise import cast_to
 from gpunet.ops.update import average_update, clip_by_norm, global_norm
 from gpunet.optimizers.conditional import update_if
+from gpunet.optimizers.slots import set_all
 from gpunet.optimizers.state import OptimizerState
 from gpunet.saving import serializable
-
-
-def fuses_weight_decay(update_step: Callable) -> Callable:
-    """Marks an `update_step` that applies the weight decay by itself."""
-    update_step.fuses_weight_decay = True  # type: ignore[attr-defined]
-    return update_step
 
 
 @serializable("keras.optimizers")
@@ -157,7 +152,7 @@ class Optimizer(OptimizerState):
                 for variable in variables:
                     if variable.constraint is not None:
                         variable.assign(variable.constraint(variable))
-            self._iterations.assign(self._iterations.value + 1)
+            set_all((self._iterations,), (ops.add(self._iterations.value, self._one),))
 
     def _checked_pairs(self, grads, variables):
         if variables is None:
@@ -248,14 +243,17 @@ class Optimizer(OptimizerState):
 
     def _update(self, grads, variables):
         grads = self._clip_gradients(grads)
-        fused = getattr(type(self).update_step, "fuses_weight_decay", False)
-        if not fused:
+        self._decay_in_step = bool(self.weight_decay) and self._fuses_weight_decay()
+        if not self._decay_in_step:
             self._apply_weight_decay(variables)
-        self._decay_in_step = fused and bool(self.weight_decay)
         try:
             self._backend_update_step(grads, variables, self.learning_rate)
         finally:
             self._decay_in_step = False
+
+    def _fuses_weight_decay(self):
+        """Whether `update_step` takes the weight decay along."""
+        return False
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         learning_rate = as_tensor(learning_rate)  # once, not once for each variable
@@ -271,10 +269,6 @@ class Optimizer(OptimizerState):
             learning_rate: Scalar tensor.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define `update_step`.")
-
-    def _step_number(self):
-        """The number of this update, from 1, as a tensor."""
-        return as_tensor(self.iterations + 1)
 
     def _decay_of(self, variable):
         """The weight decay that a fused step applies to a variable."""

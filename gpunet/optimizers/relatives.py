@@ -5,6 +5,7 @@ from typing import Any
 
 from gpunet import ops
 from gpunet.config import floatx
+from gpunet.core.naming import name_scope
 from gpunet.core.variable import Variable
 from gpunet.errors import ArgumentError, received
 from gpunet.ops.elementwise import cast_to
@@ -171,7 +172,8 @@ class Nadam(Optimizer):
             variables, ["momentum", "velocity"]
         )
         dtype = self._trainable_variables[0].dtype if self._trainable_variables else floatx()
-        self._u_product = Variable(1.0, dtype=dtype, trainable=False)
+        with name_scope(self.name):
+            self._u_product = Variable(1.0, dtype=dtype, trainable=False)
 
     def _momentum_at(self, number):
         """The schedule of the momentum: from `beta_1 / 2` towards `beta_1`."""

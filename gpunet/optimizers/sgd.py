@@ -5,14 +5,12 @@ from typing import Any
 
 from gpunet.core.variable import Variable
 from gpunet.errors import ArgumentError, received
-from gpunet.ops.update import momentum_update, sgd_update
-from gpunet.optimizers.optimizer import Optimizer, fuses_weight_decay
-from gpunet.optimizers.slots import set_all, step_inputs
+from gpunet.optimizers.fused import Fused, FusedOptimizer
 from gpunet.saving import serializable
 
 
 @serializable("keras.optimizers")
-class SGD(Optimizer):
+class SGD(FusedOptimizer):
     """Gradient descent: `w -= learning_rate * g`.
 
     With momentum `m = momentum * m - learning_rate * g`, and `w += m`, or, in Nesterov's form,
@@ -85,25 +83,11 @@ class SGD(Optimizer):
         if self.momentum != 0:
             self.momentums = self.add_optimizer_variables(variables, "momentum")
 
-    @fuses_weight_decay
-    def update_step(self, gradient: Any, variable: Variable, learning_rate: Any) -> None:
-        """Changes one variable and its slots."""
-        decay = self._decay_of(variable)
-        w, g, rate = step_inputs(variable, gradient, learning_rate)
+    def _fused(self):
         if not self.momentum:
-            set_all((variable,), (sgd_update(w, g, rate, weight_decay=decay),))
-            return
-        m = self.momentums[self._get_variable_index(variable)]
-        values = momentum_update(
-            w,
-            g,
-            m.value,
-            rate,
-            momentum=self.momentum,
-            nesterov=bool(self.nesterov),
-            weight_decay=decay,
-        )
-        set_all((variable, m), values)
+            return Fused("sgd", (), {})
+        settings = {"momentum": float(self.momentum), "nesterov": bool(self.nesterov)}
+        return Fused("momentum", (self.momentums,), settings)
 
     def get_config(self) -> dict:
         """Returns the arguments of the constructor."""

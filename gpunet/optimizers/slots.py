@@ -1,5 +1,6 @@
 """Reading and writing what one update step works on, with little Python around it."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from gpunet.core.state import state
@@ -33,3 +34,10 @@ def set_all(variables: tuple[Variable, ...], values: tuple[Tensor, ...]) -> None
             variable._data = value.data
         else:
             scope.write(variable, value)
+
+
+def read_all(variables: Iterable[Variable]) -> list[Tensor]:
+    """Returns the values of variables; while an optimizer runs, nothing records or casts them."""
+    if state.scope is None:
+        return [Tensor(v._data, v.device) for v in variables]
+    return [v.value for v in variables]

@@ -7,7 +7,8 @@ from typing import Any
 from gpunet import initializers, ops, schedules
 from gpunet.config import floatx
 from gpunet.core.naming import name_scope
-from gpunet.core.tensor import Operators
+from gpunet.core.state import mode
+from gpunet.core.tensor import Operators, Tensor, as_tensor
 from gpunet.core.variable import Variable
 from gpunet.errors import ArgumentError, ShapeError, StateError, received
 from gpunet.saving import deserialize_keras_object, serialize_keras_object
@@ -33,6 +34,8 @@ class OptimizerState:
                 aggregation="only_first_replica",
                 name="iteration",
             )
+        with mode(graph=None):
+            self._one = as_tensor(1, "int32", self._iterations.device)
         self._learning_rate = self._checked_rate(learning_rate)
 
     def _checked_rate(self, rate):
@@ -66,6 +69,10 @@ class OptimizerState:
         if self.gradient_accumulation_steps:
             return ops.floor_divide(self._iterations, self.gradient_accumulation_steps)
         return self._iterations
+
+    def _step_number(self) -> Tensor:
+        """The number of this update, from 1."""
+        return ops.add(as_tensor(self.iterations), self._one)
 
     @property
     def learning_rate(self) -> Any:
@@ -262,7 +269,7 @@ class OptimizerState:
         }
 
     @classmethod
-    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "Optimizer":
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "OptimizerState":
         """Makes an optimizer from what `get_config` returned."""
         rate = config.get("learning_rate")
         if isinstance(rate, dict):

@@ -130,6 +130,8 @@ class ZipArchive:
         try:
             with self._zip.open(info) as entry:
                 shutil.copyfileobj(entry, file, 1 << 20)
+            if file.tell() != info.file_size:
+                raise EOFError(f"{file.tell()} bytes instead of {info.file_size}")
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise

@@ -14,6 +14,7 @@ from gpunet.errors import ArgumentError, SavingError, received
 _BUILTINS: dict[tuple[str, str], Any] = {}  # (Keras home, name) -> gpunet's class or function
 _BY_NAME: dict[str, list[Any]] = {}
 _HOMES: dict[int, str] = {}  # id of a class or function of gpunet -> Keras home
+_BASES = ("Initializer", "Layer", "Loss", "Metric", "Optimizer", "Regularizer")  # of `keras` itself
 _CUSTOM: dict[str, Any] = {}  # "package>name" -> the user's class or function
 
 # Files name functions without saying where they are from; these are looked through, in this order.
@@ -44,10 +45,12 @@ def serializable(home: str) -> Callable:
 
     def register(obj):
         _BUILTINS[home, obj.__name__] = obj
+        if obj.__name__ in _BASES:
+            _BUILTINS["keras", obj.__name__] = obj
         known = _BY_NAME.setdefault(obj.__name__, [])
         if not any(other is obj for other in known):
             known.append(obj)
-        _HOMES[id(obj)] = home
+        _HOMES[id(obj)] = "keras" if obj.__name__ in _BASES else home
         return obj
 
     return register

@@ -133,7 +133,7 @@ class SafetensorsReader:
         if not found.keys() & places.keys():
             places = _names_by_path(root, skip)
         for name, (shape, dtype) in found.items():
-            home, key = places.get(name, (name, ""))
+            home, key = places.get(name) or name.rpartition("/")[::2]
             self._table.setdefault(home, {})[key] = name, shape, _numpy_dtype(name, dtype)
 
     def paths(self) -> list[str]:

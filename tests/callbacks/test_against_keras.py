@@ -176,7 +176,7 @@ def test_progbar_shows_the_numbers_of_keras(target, width, capsys):
         for step in range(1, min(target, 10) + 1):
             bar.update(step, [("mean", float(step)), ("last", 0.0001 * step)], finalize=False)
         bar.update(target, [("mean", 2.0), ("last", 0.5)])
-        texts.append(capsys.readouterr().out.splitlines()[-1])
+        texts.append(capsys.readouterr().out.splitlines()[-1].rstrip())
     ours, theirs = (text.split(" - ", 1) for text in texts)
     assert ours[1] == theirs[1] == "mean: 2.0000 - last: 0.5000"
     assert ours[0].startswith(f"{target}/{target} " + "━" * width)

@@ -102,6 +102,17 @@ __global__ void greet(const int* x) {
   if (threadIdx.x == 3) printf("thread %d has %d\n", threadIdx.x, x[0]);
 }
 
+__constant__ float table[4] = {1, 10, 100, 1000};
+__device__ int launches = 0;
+
+// Constants, a global that lives from launch to launch, and the clock, which never goes back.
+__global__ void globals(float* out, int* count, bool* forward) {
+  const long long before = clock64();
+  if (threadIdx.x == 0) *count = atomicAdd(&launches, 1);
+  out[threadIdx.x] = table[threadIdx.x % 4];
+  forward[threadIdx.x] = clock64() >= before;
+}
+
 // Calls itself until the stack is used by so many frames; each thread waits at the deepest point.
 __device__ __noinline__ int descend(int depth) {
   volatile int room[64];

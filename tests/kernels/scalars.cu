@@ -39,6 +39,14 @@ __global__ void atomic_adds(T* total, T* out) {
   out[threadIdx.x] = atomicAdd(total, T(threadIdx.x));
 }
 
+template <typename Pair>
+__global__ void atomic_pairs(Pair* total) {
+  Pair value;
+  value.x = 1.0f;
+  value.y = static_cast<float>(threadIdx.x);
+  atomicAdd(total, value);
+}
+
 template <typename T>
 __global__ void atomic_orders(T* least, T* greatest, const T* x) {
   atomicMin(least, x[threadIdx.x]);

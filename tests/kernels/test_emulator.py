@@ -1,5 +1,6 @@
 """The emulator: threads, barriers, shared memory, orders, and what it reports."""
 
+import functools
 import re
 import threading
 from pathlib import Path
@@ -8,8 +9,11 @@ import numpy as np
 import pytest
 
 from gpunet.backend import emulator
+from gpunet.backend.emulator import loader, schedules, toolchain
+from gpunet.dtypes import BFLOAT16
 from gpunet.errors import ArgumentError, KernelError
 
+ASSEMBLY_RUNTIME = loader._runtime
 LINES = Path(__file__).with_name("blocks.cu").read_text().splitlines()
 
 
@@ -180,6 +184,36 @@ def test_parked_threads_keep_their_stacks_and_registers(kernel, any_order):
     np.testing.assert_allclose(y, 59 * x, rtol=1e-14)
 
 
+def test_constants_and_globals(kernel):
+    out, count, forward = np.empty(8, "f4"), np.zeros(1, "i4"), np.zeros(8, bool)
+    run = kernel("blocks.cu", "globals")
+    counts = []
+    for _ in range(3):
+        run(grid=1, block=8, args=(out, count, forward))
+        counts.append(count[0])
+    assert counts == [counts[0], counts[0] + 1, counts[0] + 2]
+    np.testing.assert_array_equal(out, [1, 10, 100, 1000] * 2)
+    assert forward.all()
+
+
+def test_fibers_of_processors_without_an_assembly_switch(kernel, any_order, monkeypatch):
+    monkeypatch.setattr(loader, "_runtime", ucontext_runtime)
+    sound, broken = kernel("blocks.cu", "prefix_sum"), kernel("blocks.cu", "part_ways")
+    x, y = np.arange(200, dtype="i4"), np.empty(200, "i4")
+    for _ in range(2):
+        sound(grid=3, block=200, args=(x, y))
+        np.testing.assert_array_equal(y, np.cumsum(x))
+        with pytest.raises(KernelError, match="40 threads at __syncthreads"):
+            broken(grid=1, block=64, args=(np.zeros(64, "f4"),))
+
+
+@functools.cache
+def ucontext_runtime():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(toolchain, "FLAGS", (*toolchain.FLAGS, "-DGPUNET_UCONTEXT"))
+        return ASSEMBLY_RUNTIME.__wrapped__()
+
+
 def test_launches_from_many_os_threads(kernel):
     run = kernel("blocks.cu", "prefix_sum")
     plain = kernel("blocks.cu", "rotate_plain", ("float",))
@@ -227,8 +261,6 @@ def test_unknown_schedule():
 
 
 def test_schedule_from_the_environment(monkeypatch):
-    from gpunet.backend.emulator import schedules
-
     monkeypatch.setenv("GPUNET_EMULATOR_SCHEDULE", "random:7")
     assert schedules._from_environment() == (2, 7)
     monkeypatch.setenv("GPUNET_EMULATOR_SCHEDULE", "sideways")
@@ -236,18 +268,14 @@ def test_schedule_from_the_environment(monkeypatch):
         schedules._from_environment()
 
 
-@pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "?", "f2", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i4", "?", "f2", BFLOAT16])
 def test_poison(dtype):
-    import ml_dtypes  # noqa: F401  (registers bfloat16)
-
     array = emulator.poison(np.zeros((3, 4), dtype)[:, ::2])
     assert array.tobytes() == b"\xff" * array.nbytes
     emulator.poison(np.zeros((), dtype))
 
 
 def test_available_names_the_compiler_or_what_to_install(monkeypatch):
-    from gpunet.backend.emulator import toolchain
-
     assert emulator.available()[0]
     toolchain.compiler.cache_clear()
     monkeypatch.setattr(toolchain.shutil, "which", lambda name: None)

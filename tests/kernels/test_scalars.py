@@ -116,6 +116,14 @@ def test_atomic_add(kernel, any_order, dtype):
     assert sorted([0, *after]) == sorted([*before, 190])  # each thread found what another one left
 
 
+@half
+def test_atomic_add_of_pairs(kernel, dtype):
+    total = np.zeros(2, dtype)
+    name = {"__half": "__half2", "__nv_bfloat16": "__nv_bfloat162"}[cuda_type(dtype)]
+    kernel("scalars.cu", "atomic_pairs", (name,))(grid=1, block=20, args=(total,))
+    assert total.tolist() == [20, 190]
+
+
 @pytest.mark.parametrize("dtype", ["i4", "u4", "i8", "u8"])
 def test_atomic_min_and_max(kernel, any_order, dtype):
     x = (np.arange(50) * 37 % 50 + (0 if dtype[0] == "u" else -25)).astype(dtype)

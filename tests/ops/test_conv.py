@@ -9,6 +9,7 @@ import pytest
 import gpunet
 from gpunet import ops
 from gpunet.errors import ArgumentError, ShapeError
+from gpunet.ops.convolution import conv_primitive
 from gpunet.testing import assert_close, check_gradients
 
 LAST, FIRST = "channels_last", "channels_first"
@@ -117,8 +118,6 @@ def test_conv_is_its_definition(seed):
     c, o = groups * int(rng.integers(1, 3)), groups * int(rng.integers(1, 3))
     x = rng.standard_normal((2, *sizes, c))
     kernel = rng.standard_normal((*window, c // groups, o))
-    from gpunet.ops.convolution import conv_primitive
-
     padding = tuple((b, 1) for b in before)
     attributes = {"strides": strides, "padding": padding, "dilation": dilation, "groups": groups}
     y = conv_primitive(gpunet.tensor(x), gpunet.tensor(kernel), **attributes)
@@ -126,15 +125,17 @@ def test_conv_is_its_definition(seed):
     assert_close(y, expected, "float64")
 
 
-def test_more_samples_than_a_block_holds(rng):
-    """Blocks of samples, the last one shorter, give what all samples at once give."""
-    x, kernel = made(rng, (37, 20, 20, 16), (3, 3, 16, 8))
-    y = ops.conv(x, kernel, padding="same").numpy()
-    for i in (0, 17, 36):
-        assert_close(ops.conv(x[i : i + 1], kernel, padding="same"), y[i : i + 1], "float32")
-    loss = gpunet.grad(lambda a, k: ops.sum(ops.square(ops.conv(a, k, 2, "same"))), (0, 1))
-    gx, gk = loss(x, kernel)
-    parts = [loss(x[i : i + 1], kernel) for i in range(37)]
+@pytest.mark.parametrize(
+    ("op", "shape"),
+    [(ops.conv, (3, 3, 16, 8)), (ops.conv, (3, 3, 16, 48)), (ops.depthwise_conv, (3, 3, 16, 2))],
+)
+def test_more_samples_than_a_block_holds(rng, op, shape):
+    """Blocks of samples, the last one shorter, give what the samples one by one give."""
+    x, kernel = made(rng, (37, 20, 20, 16), shape)
+    pull = gpunet.value_and_grad(lambda a, k: ops.sum(ops.square(op(a, k, 1, "same"))), (0, 1))
+    value, (gx, gk) = pull(x, kernel)
+    values, parts = zip(*[pull(x[i : i + 1], kernel) for i in range(37)], strict=True)
+    assert_close(value, np.sum(values), "float32")
     assert_close(gx, np.concatenate([p[0].numpy() for p in parts]), "float32")
     assert_close(gk, np.sum([p[1].numpy() for p in parts], 0), "float32")
 

@@ -47,6 +47,13 @@ def test_gradients_of_higher_order(rng, name, window, strides):
     check_gradients(f, [x], order=3, tol=1e-5)
 
 
+def test_more_samples_than_a_block_holds(rng):
+    x = rng.integers(-9, 9, (37, 40, 40, 16)).astype("float32")
+    pull = gpunet.grad(lambda a: ops.sum(ops.square(ops.max_pool(a, 2))))
+    expected = np.concatenate([pull(x[i : i + 1]).numpy() for i in range(37)])
+    np.testing.assert_array_equal(pull(x), expected)
+
+
 def test_strides_are_the_window_by_default(rng):
     x = rng.standard_normal((1, 6, 6, 2))
     np.testing.assert_array_equal(ops.max_pool(x, (2, 3)), ops.max_pool(x, (2, 3), (2, 3)))

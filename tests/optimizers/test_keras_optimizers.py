@@ -1,6 +1,7 @@
 """Twenty steps of every optimizer, with every option, against Keras."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -70,6 +71,11 @@ def pair(name, options, seed=0):
     )
 
 
+def numberless(path):
+    """A path without the numbers of automatic names."""
+    return re.sub(r"_\d+", "", path)
+
+
 def check_equal(ours, theirs, atol=1e-6):
     for x, y in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(x.numpy(), np.asarray(y.value), rtol=2e-5, atol=atol)
@@ -84,7 +90,7 @@ def test_steps_equal_those_of_keras(name, options, rng):
         check_equal(ours, theirs)
     assert len(mine.variables) == len(reference.variables)
     for x, y in zip(mine.variables, reference.variables, strict=True):
-        assert (x.path, x.shape, x.dtype) == (y.path, tuple(y.shape), y.dtype)
+        assert (numberless(x.path), x.shape, x.dtype) == (numberless(y.path), tuple(y.shape), y.dtype)
     check_equal(mine.variables, reference.variables, atol=1e-5)
     mine.finalize_variable_values(ours)
     reference.finalize_variable_values(theirs)
@@ -165,16 +171,22 @@ def test_loss_scale_steps_equal_those_of_keras(rng):
     reference = keras.optimizers.LossScaleOptimizer(
         keras.optimizers.SGD(0.5), 16.0, dynamic_growth_steps=3
     )
+    mine.build(ours)
+    reference.build(theirs)
     for number, step in enumerate(gradients(rng, 12)):
         if number in (4, 9):
             step[1][0] = np.inf if number == 4 else np.nan
         mine.apply([gpunet.tensor(g) for g in step], ours)
-        reference.apply([keras.ops.convert_to_tensor(g) for g in step], theirs)
+        weights, state = reference.stateless_apply(
+            [v.value for v in reference.variables],
+            [keras.ops.convert_to_tensor(g) for g in step],
+            [v.value for v in theirs],
+        )
+        for v, value in zip((*theirs, *reference.variables), (*weights, *state), strict=True):
+            v.assign(value)
         check_equal(ours, theirs)
         check_equal(mine.variables, reference.variables)
-    assert [v.path for v in mine.variables] == [v.path for v in reference.variables]
-    assert mine.get_config() == {
-        **reference.get_config(),
-        "inner_optimizer": optimizers.serialize(mine.inner_optimizer),
-        "name": mine.name,
-    }
+    for x, y in zip(mine.variables, reference.variables, strict=True):
+        assert numberless(x.path) == numberless(y.path)
+    mine.name, mine.inner_optimizer.name = reference.name, reference.inner_optimizer.name
+    assert mine.get_config() == reference.get_config()

@@ -321,11 +321,6 @@ def shape_bomb(file, secret):
     dense(file).create_dataset("0", (10**7, 10**6), "float32", chunks=(1000, 1000))
 
 
-def compressed_bomb(file, secret):
-    del dense(file)["0"]
-    dense(file).create_dataset("0", data=np.zeros((3000, 3000), "float32"), compression="gzip")
-
-
 def cycle(file, secret):
     dense(file)["again"] = file["layers"]
 
@@ -340,7 +335,7 @@ def no_weights(file, secret):
 
 HDF5_ATTACKS = [
     external_link, external_group, soft_link, virtual, external_storage, object_dtype,
-    reference_dtype, compound_dtype, shape_bomb, compressed_bomb, cycle, named_type, no_weights,
+    reference_dtype, compound_dtype, shape_bomb, cycle, named_type, no_weights,
 ]  # fmt: skip
 
 

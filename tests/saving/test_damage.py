@@ -149,7 +149,7 @@ def test_a_chunk_that_cannot_be_unpacked(tmp_path):
     path.write_bytes(content)
     model = dense_model(40, 20)
     before = values(model)
-    with pytest.raises(SavingError, match="layers/dense_1.*damaged"):
+    with pytest.raises(SavingError, match=r"layers/dense_1.*damaged"):
         saving.load_weights(model, path)
     unchanged(before, model)
 

@@ -63,6 +63,16 @@ GPUNET_ATOMIC_CAS(unsigned)
 GPUNET_ATOMIC_CAS(unsigned short)
 GPUNET_ATOMIC_CAS(unsigned long long)
 
+// Each half is added atomically, the pair is not; here nothing comes between them.
+inline __half2 atomicAdd(__half2* address, __half2 value) {
+  return gpunet::emulator::atomic(
+      address, [=](__half2 old) { return __half2{old.x + value.x, old.y + value.y}; });
+}
+inline __nv_bfloat162 atomicAdd(__nv_bfloat162* address, __nv_bfloat162 value) {
+  return gpunet::emulator::atomic(
+      address, [=](__nv_bfloat162 old) { return __nv_bfloat162{old.x + value.x, old.y + value.y}; });
+}
+
 #undef GPUNET_ATOMIC
 #undef GPUNET_ATOMIC_ORDER
 #undef GPUNET_ATOMIC_BITS

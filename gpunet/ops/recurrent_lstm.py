@@ -17,9 +17,10 @@ from gpunet.core.trace import Symbol
 from gpunet.errors import ShapeError
 from gpunet.ops.elementwise import cast_to, tanh
 from gpunet.ops.index import get_item
+from gpunet.ops.parts import split
 from gpunet.ops.precision import widened, widened_composite
 from gpunet.ops.products import matmul
-from gpunet.ops.shape import concatenate, reshape, split, stack, transpose
+from gpunet.ops.shape import concatenate, reshape, stack, transpose
 
 __all__: list[str] = []
 
@@ -45,8 +46,7 @@ lstm_gates_grad = Primitive("lstm_gates_grad(g_h, g_c, g_gates, c, c_new, gates)
 def _(z, c):
     if z.shape != (*c.shape[:-1], 4 * c.shape[-1]):
         raise ShapeError("z holds four gates for each unit of c")
-    state = Symbol(c.shape, z.dtype)
-    return state, state, Symbol(z.shape, z.dtype)
+    return tuple(Symbol(a.shape, z.dtype) for a in (c, c, z))
 
 
 @lstm_gates_grad.infer
@@ -122,8 +122,8 @@ def _(z, h0, c0, kernel, *mask):
         raise ShapeError(f"z, h0, c0 and kernel should have shapes {shapes}")
     if any(m.shape != (steps, batch) for m in mask):
         raise ShapeError(f"mask should have shape {(steps, batch)}")
-    state = Symbol((steps, batch, units), z.dtype)
-    return state, state, Symbol(z.shape, z.dtype)
+    state = (steps, batch, units)
+    return tuple(Symbol(shape, z.dtype) for shape in (state, state, z.shape))
 
 
 @lstm_sequence_grad.infer
@@ -210,6 +210,7 @@ def _(xp, g_h, g_c, g_gates, h0, c0, kernel, h, c, gates, *mask):
     for t in range(steps - 1, -1, -1):
         dh += g_h[t]
         dc += g_c[t]
+        dh_skipped = dc_skipped = None
         if keep:
             dh_skipped, dc_skipped = dh * keep[1][t], dc * keep[1][t]
             dh *= keep[0][t]
@@ -231,7 +232,7 @@ def _(xp, g_h, g_c, g_gates, h0, c0, kernel, h, c, gates, *mask):
         dz[t] = d
         dc *= f
         dh = xp.dot(d, back)
-        if keep:
+        if dh_skipped is not None:
             dh += dh_skipped
             dc += dc_skipped
     flat = dz.reshape(steps * batch, 4 * units)

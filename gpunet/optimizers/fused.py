@@ -1,0 +1,114 @@
+"""Optimizers whose step is one fused op for each weight, and one for all small weights together."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from gpunet.core.primitive import REGISTRY
+from gpunet.core.state import state
+from gpunet.core.tensor import Tensor, as_tensor
+from gpunet.core.variable import Variable
+from gpunet.ops.elementwise import cast_to
+from gpunet.optimizers.optimizer import Optimizer
+from gpunet.optimizers.slots import read_all, set_all, step_inputs
+
+SMALL = 8192  # elements: above, the numbers cost more than the calls
+
+
+class Fused(NamedTuple):
+    """The fused op of an optimizer, as it is configured."""
+
+    op: str
+    slots: tuple[Sequence[Variable | None], ...]  # for each kind, one for each variable
+    attributes: dict[str, Any]
+    counts_steps: bool = False
+
+
+class FusedOptimizer(Optimizer):
+    """Base class of optimizers with a fused op; subclasses say which in `_fused`."""
+
+    _number: Tensor | None = None  # of the step being made
+
+    def _fused(self) -> Fused | None:
+        """Returns the op of this configuration; `None` if there is none."""
+        raise NotImplementedError(f"{type(self).__name__} does not define `_fused`.")
+
+    def _general_step(self, gradient, variable, learning_rate):
+        """One step of a configuration that has no fused op."""
+        raise NotImplementedError(f"{type(self).__name__} does not define `_general_step`.")
+
+    def _fuses_weight_decay(self):
+        return type(self).update_step is FusedOptimizer.update_step and self._fused() is not None
+
+    def update_step(self, gradient: Any, variable: Variable, learning_rate: Any) -> None:
+        """Changes one variable and its slots."""
+        fused = self._fused()
+        if fused is None:
+            self._general_step(gradient, variable, learning_rate)
+            return
+        index = self._get_variable_index(variable)
+        slots = [slots[index] for slots in fused.slots]
+        w, g, rate = step_inputs(variable, gradient, learning_rate)
+        scalars = (rate, self._number or self._step_number()) if fused.counts_steps else (rate,)
+        values = REGISTRY[fused.op + "_update"](
+            w,
+            g,
+            *[slot.value for slot in slots],
+            *scalars,
+            weight_decay=self._decay_of(variable),
+            **fused.attributes,
+        )
+        set_all((variable, *slots), values if isinstance(values, tuple) else (values,))
+
+    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+        learning_rate = as_tensor(learning_rate)
+        fused = self._fused()
+        if fused is not None and fused.counts_steps:
+            self._number = self._step_number()  # once, not once for each variable
+        try:
+            if fused is not None and type(self).update_step is FusedOptimizer.update_step:
+                left = self._update_small(fused, grads, trainable_variables, learning_rate)
+            else:
+                left = list(zip(grads, trainable_variables, strict=True))
+            for g, variable in left:
+                self.update_step(g, variable, learning_rate)
+        finally:
+            self._number = None
+
+    def _update_small(self, fused, grads, variables, learning_rate):
+        """Updates small variables on the CPU by one op a dtype; returns the other pairs.
+
+        In a graph every variable has its own op, for the compiler to place.
+        """
+        pairs = list(zip(grads, variables, strict=True))
+        if state.graph is not None or variables[0].device.kind != "cpu":
+            return pairs
+        groups: dict[tuple, list] = {}
+        left = []
+        for g, v in pairs:
+            dtype = v._dtype
+            if v.size > SMALL or dtype.itemsize < 4 or v.device.kind != "cpu":
+                left.append((g, v))
+            else:
+                groups.setdefault((dtype, self._decay_of(v)), []).append((g, v))
+        for (dtype, decay), group in groups.items():
+            if len(group) < 2:
+                left += group
+            else:
+                self._update_group(fused, group, dtype, decay, learning_rate)
+        return left
+
+    def _update_group(self, fused, group, dtype, decay, learning_rate):
+        variables = [v for _, v in group]
+        indices = [self._trainable_variables_indices[id(v)] for v in variables]
+        slots = [kind[i] for kind in fused.slots for i in indices]
+        grads = [cast_to(as_tensor(g), dtype) for g, _ in group]
+        scalars = (learning_rate, self._number) if fused.counts_steps else (learning_rate,)
+        values = REGISTRY[fused.op + "_updates"](
+            *scalars,
+            *read_all(variables),
+            *grads,
+            *read_all(slots),
+            weight_decay=decay,
+            **fused.attributes,
+        )
+        set_all((*variables, *slots), values)

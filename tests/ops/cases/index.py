@@ -1,0 +1,124 @@
+"""Rows for `gpunet/ops/index.py` and `scatter.py`."""
+
+import numpy as np
+
+from tests.ops.case import array, case, distinct, integers, normal, uniform
+
+_ALL = (None, None, None)
+
+
+def _ids(high, *shape):
+    return integers(-high, high, *shape)
+
+
+def _places(values):
+    return array(values, "int32")
+
+
+_UNIQUE = _places([[2, 0], [0, 1], [1, 3]])
+_TWICE = _places([[2, 0], [0, 1], [2, 0]])
+_GATHERS = [
+    # shape of x, indices, key
+    ((5, 4), [_ids(5, 3)], ("array",)),
+    ((5, 4), [_ids(4, 2, 3)], (_ALL, "array")),
+    ((5, 4), [_ids(5, 3), _ids(4, 3)], ("array", "array")),
+    ((5, 4), [_ids(5, 3, 1), _ids(4, 2)], ("array", "array")),
+    ((5, 4, 3), [_ids(5, 2), _ids(3, 2)], ("array", (1, None, 2), "array")),
+    ((5, 4, 3), [_ids(4, 2)], (0, "array")),
+    ((5, 4, 3), [_ids(4, 2)], (None, _ALL, "array", (None, None, -1))),
+    ((5, 4), [_ids(5)], ("array", (1, 3, None))),
+    ((5, 4), [_ids(5, 0)], ("array",)),
+]
+
+
+def _scattered(shape, indices, key):
+    """The shape of what is gathered, from NumPy."""
+    arrays = iter([np.zeros(r.shape, int) for r in indices])
+    plain = [slice(*k) if type(k) is tuple else next(arrays) if k == "array" else k for k in key]
+    return np.zeros(shape)[tuple(plain)].shape
+
+
+CASES = {
+    "get_item": [
+        case(normal(5, 4), key=(2,)),
+        case(normal(5, 4), key=((1, None, 2), -1)),
+        case(normal(5, 4), key=((None, None, -1), (None, 3, None))),
+        case(normal(5, 4, 3), key=(0, None, _ALL, (2, 1, None))),
+        case(normal(), key=(None,)),
+        case(normal(0, 4), key=(_ALL, 1)),
+        case(integers(0, 9, 5), key=((1, 4, None),)),
+    ],
+    "put_item": [
+        case(normal(4), key=(2,), shape=(5, 4)),
+        case(normal(2, 3), key=((1, None, 2), (3, 0, -1)), shape=(5, 4)),
+        case(normal(1, 3), key=(None, _ALL), shape=(3,)),
+    ],
+    "gather_item": [case(normal(*shape), *ids, key=key) for shape, ids, key in _GATHERS],
+    "scatter_item": [
+        case(normal(*_scattered(shape, ids, key)), *ids, key=key, shape=shape)
+        for shape, ids, key in _GATHERS
+    ],
+    "take": [
+        case(normal(5, 4), _ids(5, 3), axis=0),
+        case(normal(5, 4), _ids(4, 2, 3), axis=1),
+        case(normal(2, 5, 3), _ids(5), axis=1),
+        case(normal(5, 4), _ids(5, 0), axis=0),
+        case(integers(0, 9, 6), _ids(6, 4), axis=0),
+    ],
+    "index_add": [
+        case(normal(3, 4), _ids(5, 3), axis=0, length=5),
+        case(normal(5, 2, 3), _ids(4, 2, 3), axis=1, length=4),
+        case(normal(2, 3), _ids(5), axis=1, length=5),
+        case(normal(40, 3), integers(0, 2, 40), axis=0, length=2),  # more than 32 rows an index
+        case(normal(40, 3), integers(0, 20, 40), axis=0, length=30),
+        case(normal(40), integers(0, 20, 40), axis=0, length=30),
+        case(normal(0, 4), _ids(5, 0), axis=0, length=5),
+        case(integers(0, 9, 6), _ids(4, 6), axis=0, length=4),
+    ],
+    "take_along_axis": [
+        case(normal(5, 4), _ids(4, 5, 2), axis=1),
+        case(normal(5, 4), _ids(5, 7, 4), axis=0),
+        case(normal(2, 5, 3), _ids(5, 2, 2, 3), axis=1),
+        case(normal(6), _ids(6, 3), axis=0),
+        case(normal(0, 4), _ids(4, 0, 2), axis=1),
+    ],
+    "add_along_axis": [
+        case(normal(5, 2), _ids(4, 5, 2), axis=1, length=4),
+        case(normal(7, 4), _ids(5, 7, 4), axis=0, length=5),
+        case(normal(2, 2, 3), _ids(5, 2, 2, 3), axis=1, length=5),
+        case(normal(0, 2), _ids(4, 0, 2), axis=1, length=4),
+    ],
+    "scatter_update": [
+        case(normal(3, 4), _UNIQUE, normal(3), reduction=None),
+        case(normal(3, 4), _TWICE, normal(3), reduction=None),
+        case(normal(3, 4), _places([[1], [0]]), normal(2, 4), reduction=None),
+        case(normal(3, 4), _TWICE, normal(3), reduction="add"),
+        case(normal(3, 4), _ids(3, 2, 5, 1), normal(2, 5, 4), reduction="add"),
+        case(distinct(3, 4), _UNIQUE, normal(3), reduction="max"),
+        case(distinct(3, 4), _TWICE, distinct(3), reduction="min"),
+        case(normal(3, 4), _TWICE, uniform(0.5, 2.0, 3), reduction="mul"),
+        case(integers(0, 9, 5), _places([[1], [3]]), integers(0, 9, 2), reduction=None),
+    ],
+    "gather_rows": [
+        case(normal(3, 4), _TWICE),
+        case(normal(3, 4), _ids(3, 2, 5, 1)),
+        case(normal(2, 3, 4), _places([[1, 2, 3]])),
+    ],
+    "dynamic_slice": [
+        case(normal(5, 4), _places([1, 2]), shape=(2, 2)),
+        case(normal(5, 4), _places([4, -3]), shape=(3, 4)),
+        case(normal(6), _places([2]), shape=(0,)),
+    ],
+    "dynamic_update_slice": [
+        case(normal(5, 4), normal(2, 2), _places([1, 2])),
+        case(normal(5, 4), normal(3, 4), _places([4, -3])),
+        case(normal(6), normal(0), _places([2])),
+    ],
+    "one_hot": [
+        case(integers(-1, 6, 4), num_classes=5, axis=1, dtype=np.dtype("float32")),
+        case(integers(0, 5, 2, 3), num_classes=5, axis=0, dtype=np.dtype("int32")),
+        case(integers(0, 5, 2, 3), num_classes=5, axis=1, dtype=np.dtype("bool")),
+        case(integers(0, 5), num_classes=5, axis=0, dtype=np.dtype("float64")),
+        case(integers(0, 5, 0), num_classes=5, axis=1, dtype=np.dtype("float32")),
+    ],
+}

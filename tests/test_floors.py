@@ -5,6 +5,8 @@ under `TYPE_CHECKING`, because it is about what a reader must know to understand
 """
 
 import ast
+import io
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -136,6 +138,21 @@ def test_files_can_be_read_in_one_sitting(file):
     assert lines <= 600, f"gpunet/{file} has {lines} lines: split it by family"
 
 
+def code_lines(source):
+    """Lines that hold code: no blank lines, comments or docstrings, which a core needs many of."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        line
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, documented) and ast.get_docstring(node)
+        for line in range(node.body[0].lineno, node.body[0].end_lineno + 1)
+    }
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    code = (tok for tok in tokens if tok.string.strip() and tok.type != tokenize.COMMENT)
+    return {n for tok in code for n in range(tok.start[0], tok.end[0] + 1)} - docstrings
+
+
 def test_the_core_stays_small():
-    lines = sum(path.read_text("utf-8").count("\n") for path in (PACKAGE / "core").rglob("*.py"))
-    assert lines <= 1200, f"gpunet/core is what a learner reads first, and has {lines} lines"
+    sources = [path.read_text("utf-8") for path in (PACKAGE / "core").rglob("*.py")]
+    lines = sum(len(code_lines(source)) for source in sources)
+    assert lines <= 1200, f"gpunet/core is what a learner reads first, and has {lines} code lines"

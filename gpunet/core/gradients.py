@@ -118,10 +118,7 @@ class GradientTape:
         with mode(tape=None if alone and state.tape is self._tape else state.tape):
             found = backpropagate(targets, cotangents, places, release)
             if unconnected_gradients == "zero":
-                found = [
-                    full(x.shape, x.dtype, 0, x.device) if g is None else g
-                    for g, x in zip(found, found_leaves, strict=True)
-                ]
+                found = _filled(found, found_leaves)
         self._used = True
         return optree.tree_unflatten(structure, found)
 
@@ -132,6 +129,12 @@ def _is_leaf(x):
 
 def _leaves(nest):
     return optree.tree_leaves(nest, is_leaf=_is_leaf)
+
+
+def _filled(found, sources):
+    """Puts zeros where a source has no part in the target."""
+    pairs = zip(found, sources, strict=True)
+    return [full(x.shape, x.dtype, 0, x.device) if g is None else g for g, x in pairs]
 
 
 def _place(x, tape):
@@ -194,11 +197,7 @@ def value_and_grad(f: Callable, argnums: int | tuple[int, ...] = 0) -> Callable:
         leaves, structure = optree.tree_flatten([args[i] for i in numbers], is_leaf=_is_leaf)
         places = [_place(x, tape) for x in leaves]
         found = backpropagate([y], [None], places, release=outer is None and state.graph is None)
-        found = [
-            full(x.shape, x.dtype, 0, x.device) if g is None else g
-            for g, x in zip(found, leaves, strict=True)
-        ]
-        gradients = optree.tree_unflatten(structure, found)
+        gradients = optree.tree_unflatten(structure, _filled(found, leaves))
         return y, (tuple(gradients) if isinstance(argnums, tuple) else gradients[0])
 
     return differentiated

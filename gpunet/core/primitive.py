@@ -191,15 +191,12 @@ class Primitive:
         """Rewords an error of the array library so that it names op, shapes and attributes."""
         if isinstance(error, GpunetError):
             return error
-        self._check_devices(inputs)
+        if any(x.device is not inputs[0].device for x in inputs):
+            return self._mixed(inputs)
         shown = [f"{tuple(x.shape)} {x.dtype}" for x in inputs]
         settings = "".join(f", {k}={v!r}" for k, v in attributes.items())
         kind = DTypeError if isinstance(error, TypeError) else ShapeError
         return kind(f"{self.name}: {error}. Received: {', '.join(shown)}{settings}")
-
-    def _check_devices(self, inputs):
-        if len({x.device for x in inputs}) > 1:
-            raise self._mixed(inputs)
 
     def _mixed(self, inputs):
         devices = ", ".join(str(x.device) for x in inputs)

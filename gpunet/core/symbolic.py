@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import optree
 
@@ -14,7 +14,7 @@ from gpunet.core.tensor import FUNCTIONS, Operators, SymbolicArgument, Tensor
 from gpunet.core.trace import Graph, Symbol
 from gpunet.core.variable import StatelessScope, Variable, standardize_shape
 from gpunet.dtypes import standardize_dtype
-from gpunet.errors import ArgumentError, ShapeError, StateError, TraceError, received
+from gpunet.errors import ArgumentError, StateError, TraceError, received
 
 # An unknown length is tried with each of these; where a result's length differs it is unknown.
 _PROBES = (24, 36)
@@ -78,25 +78,12 @@ class KerasTensor(Operators):
         return f"<KerasTensor shape={self.shape}, dtype={self.dtype}, name={self.name}>"
 
 
-class KerasHistory(tuple):
-    """Where a KerasTensor comes from: `(operation, node_index, tensor_index)`."""
+class KerasHistory(NamedTuple):
+    """Where a KerasTensor comes from: which result of which call of which operation."""
 
-    __slots__ = ()
-
-    @property
-    def operation(self) -> "Operation":
-        """The operation that made it."""
-        return self[0]
-
-    @property
-    def node_index(self) -> int:
-        """Which call of the operation."""
-        return self[1]
-
-    @property
-    def tensor_index(self) -> int:
-        """Which of the results."""
-        return self[2]
+    operation: "Operation"
+    node_index: int
+    tensor_index: int
 
 
 class CallNode:
@@ -111,7 +98,7 @@ class CallNode:
             if x._keras_history is not None:
                 x._keras_history.operation._outbound_nodes.append(self)
         for i, y in enumerate(self.output_tensors):
-            y._keras_history = KerasHistory((operation, len(operation._inbound_nodes) - 1, i))
+            y._keras_history = KerasHistory(operation, len(operation._inbound_nodes) - 1, i)
 
     @property
     def outputs(self) -> list[KerasTensor]:
@@ -300,17 +287,3 @@ class SymbolicScope:
 
     def __exit__(self, *error: Any) -> None:
         self._mode.__exit__(*error)
-
-
-def get_source_inputs(tensor: KerasTensor) -> list[KerasTensor]:
-    """Returns the model inputs that a KerasTensor is computed from."""
-    if tensor._keras_history is None:
-        raise ShapeError(f"This KerasTensor belongs to no model. {received(tensor=tensor)}")
-    operation, index, _ = tensor._keras_history
-    node = operation._inbound_nodes[index]
-    if node.is_input:
-        return list(node.output_tensors)
-    found: list[KerasTensor] = []
-    for x in node.input_tensors:
-        found += [s for s in get_source_inputs(x) if not any(s is known for known in found)]
-    return found

@@ -111,6 +111,7 @@ class CompileLoss:
             loss = get_loss(weighted.loss, target, predictions[output])
             name = _name(path, names[output], loss)
             parts.append(_Part(output, loss, weighted.weight, name))
+        parts.sort(key=lambda part: part.output)
         if len(parts) > 1:
             self._metrics = [metrics_module.Mean(name=f"{part.name}_loss") for part in parts]
         leaf = not tree.is_nested(y_pred)

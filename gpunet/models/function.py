@@ -318,3 +318,17 @@ def _check_names(operations):
                 f'The name "{name}" is used {names.count(name)} times in the model. All operation '
                 "names should be unique; pass `name=` to the layers."
             )
+
+
+def get_source_inputs(tensor: KerasTensor) -> list[KerasTensor]:
+    """Returns the model inputs that a KerasTensor is computed from."""
+    if tensor._keras_history is None:
+        raise ShapeError(f"This KerasTensor belongs to no model. {received(tensor=tensor)}")
+    operation, index, _ = tensor._keras_history
+    node = operation._inbound_nodes[index]
+    if node.is_input:
+        return list(node.output_tensors)
+    found: list[KerasTensor] = []
+    for x in node.input_tensors:
+        found += [s for s in get_source_inputs(x) if not any(s is known for known in found)]
+    return found

@@ -394,7 +394,7 @@ def binary_crossentropy(target, output, from_logits=False):
 
     Example:
         >>> import gpunet
-        >>> gpunet.ops.binary_crossentropy([0.0, 1.0], [-100.0, 100.0], True).tolist()
+        >>> gpunet.ops.binary_crossentropy([0.0, 1.0], [-1000.0, 1000.0], True).tolist()
         [0.0, 0.0]
     """
     target, output = _pair(target, output)

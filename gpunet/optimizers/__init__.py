@@ -3,7 +3,6 @@
 from typing import Any
 
 from gpunet import schedules as schedules
-from gpunet.errors import ArgumentError
 from gpunet.optimizers.adam import Adam as Adam
 from gpunet.optimizers.adam import AdamW as AdamW
 from gpunet.optimizers.adaptive import Adadelta as Adadelta

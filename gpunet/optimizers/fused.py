@@ -1,5 +1,6 @@
 """Optimizers whose step is one fused op for each weight, and one for all small weights together."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ class FusedOptimizer(Optimizer):
     """Base class of optimizers with a fused op; subclasses say which in `_fused`."""
 
     _number: Tensor | None = None  # of the step being made
+    _known_grouping: tuple | None = None
 
     def _fused(self) -> Fused | None:
         """Returns the op of this configuration; `None` if there is none."""
@@ -48,7 +50,10 @@ class FusedOptimizer(Optimizer):
         index = self._get_variable_index(variable)
         slots = [slots[index] for slots in fused.slots]
         w, g, rate = step_inputs(variable, gradient, learning_rate)
-        scalars = (rate, self._number or self._step_number()) if fused.counts_steps else (rate,)
+        number = self._number
+        if fused.counts_steps and number is None:
+            number = self._step_number()
+        scalars = (rate, number) if fused.counts_steps else (rate,)
         values = REGISTRY[fused.op + "_update"](
             w,
             g,
@@ -80,22 +85,27 @@ class FusedOptimizer(Optimizer):
         In a graph every variable has its own op, for the compiler to place.
         """
         pairs = list(zip(grads, variables, strict=True))
-        if state.graph is not None or variables[0].device.kind != "cpu":
+        if state.graph is not None:
             return pairs
-        groups: dict[tuple, list] = {}
-        left = []
-        for g, v in pairs:
-            dtype = v._dtype
-            if v.size > SMALL or dtype.itemsize < 4 or v.device.kind != "cpu":
-                left.append((g, v))
-            else:
-                groups.setdefault((dtype, self._decay_of(v)), []).append((g, v))
-        for (dtype, decay), group in groups.items():
-            if len(group) < 2:
-                left += group
-            else:
-                self._update_group(fused, group, dtype, decay, learning_rate)
-        return left
+        groups, left = self._grouping(variables)
+        for dtype, decay, members in groups:
+            self._update_group(fused, [pairs[i] for i in members], dtype, decay, learning_rate)
+        return [pairs[i] for i in left] if left else left
+
+    def _grouping(self, variables):
+        """Which variables are updated together (as dtype, decay, positions), and which alone."""
+        key = (*map(id, variables), self.weight_decay, self._decay_in_step)
+        if self._known_grouping is not None and self._known_grouping[0] == key:
+            return self._known_grouping[1]
+        found: dict[tuple, list[int]] = {}
+        for i, v in enumerate(variables):
+            small = math.prod(v.shape) <= SMALL and v._dtype.itemsize >= 4
+            alone = i if not small or v.device.kind != "cpu" else None
+            found.setdefault((v._dtype, self._decay_of(v), alone), []).append(i)
+        groups = [(*of[:2], members) for of, members in found.items() if len(members) > 1]
+        left = sorted(members[0] for members in found.values() if len(members) == 1)
+        self._known_grouping = key, (groups, left)
+        return groups, left
 
     def _update_group(self, fused, group, dtype, decay, learning_rate):
         variables = [v for _, v in group]

@@ -30,14 +30,15 @@ class LossScaleOptimizer(Optimizer):
     """Scales the loss as far up as its gradients stay finite, and the gradients down again.
 
     A step with gradients that are not finite is left out, and halves the scale; it doubles after
-    `dynamic_growth_steps` steps that were good. Micikevicius et al., "Mixed precision training", 2017.
+    `dynamic_growth_steps` steps that were good. Micikevicius et al., "Mixed precision training",
+    2017.
 
     Args:
         inner_optimizer: The optimizer that makes the steps.
         initial_scale: Scale at the beginning.
         dynamic_growth_steps: Good steps after which the scale doubles.
         name: Name; default one made from the class.
-        **kwargs: Arguments of `Optimizer`, with their defaults only: give them to `inner_optimizer`.
+        **kwargs: Arguments of `Optimizer`, with their defaults only: they belong to the inner one.
 
     Raises:
         ArgumentError: If an argument belongs to the inner optimizer.
@@ -60,8 +61,8 @@ class LossScaleOptimizer(Optimizer):
             value = kwargs.pop(argument, default)
             if value != default:
                 raise ArgumentError(
-                    f"LossScaleOptimizer does not support `{argument}`. Instead, set `{argument}` on "
-                    f"the `inner_optimizer`. {received(**{argument: value})}"
+                    f"LossScaleOptimizer does not support `{argument}`. Instead, set `{argument}` "
+                    f"on the `inner_optimizer`. {received(**{argument: value})}"
                 )
         if kwargs:
             names = "`, `".join(kwargs)

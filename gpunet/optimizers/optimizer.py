@@ -40,7 +40,7 @@ class Optimizer(OptimizerState):
         **kwargs: None but `decay`, which is ignored as in Keras.
 
     Raises:
-        ArgumentError: If an argument is out of range, or more than one kind of clipping is asked for.
+        ArgumentError: If an argument is out of range, or there is more than one kind of clipping.
 
     Example:
         >>> import gpunet
@@ -361,7 +361,8 @@ class Optimizer(OptimizerState):
         """
         if self.built:
             raise StateError(
-                "`exclude_from_weight_decay()` can only be configured before the optimizer is built."
+                "`exclude_from_weight_decay()` can only be configured before the optimizer is "
+                "built."
             )
         patterns = [*dict.fromkeys(var_names or ())]
         self._excluded = (

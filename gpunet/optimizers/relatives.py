@@ -268,8 +268,8 @@ class Lion(Optimizer):
         )
         if beta_1 <= 0 or beta_1 > 1:
             raise ArgumentError(
-                "Argument `beta_1` must be in the [0, 1] range. Otherwise, the optimizer degenerates "
-                f"to SignSGD. {received(beta_1=beta_1)}"
+                "Argument `beta_1` must be in the [0, 1] range. Otherwise, the optimizer "
+                f"degenerates to SignSGD. {received(beta_1=beta_1)}"
             )
         self.beta_1 = beta_1
         self.beta_2 = beta_2

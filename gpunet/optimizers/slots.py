@@ -13,7 +13,7 @@ from gpunet.ops.elementwise import cast_to
 def step_inputs(variable: Variable, gradient: Any, learning_rate: Any) -> tuple[Tensor, ...]:
     """Returns a variable's value, its gradient and the learning rate, floats of one dtype.
 
-    The learning rate of a 16-bit variable stays as precise as it is: it only meets its float32 copy.
+    The learning rate of a 16-bit variable stays as precise as it is.
     """
     w = variable.value
     dtype = w.data.dtype

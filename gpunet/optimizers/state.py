@@ -92,8 +92,8 @@ class OptimizerState:
             if isinstance(before, schedules.LearningRateSchedule):
                 raise TypeError(
                     "This optimizer was created with a `LearningRateSchedule` object as its "
-                    "`learning_rate` constructor argument, hence its learning rate is not settable. "
-                    "Make the optimizer with a float `learning_rate` instead."
+                    "`learning_rate` constructor argument, hence its learning rate is not "
+                    "settable. Make the optimizer with a float `learning_rate` instead."
                 )
             if isinstance(before, Variable):
                 before.assign(learning_rate)

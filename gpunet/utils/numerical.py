@@ -32,7 +32,7 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Any:
     if classes.ndim > 1 and classes.shape[-1] == 1:
         classes = classes[..., 0]
     count = int(classes.max(initial=-1)) + 1 if num_classes is None else int(num_classes)
-    if classes.size and not (0 <= classes.min() and classes.max() < count):
+    if classes.size and not (classes.min() >= 0 and classes.max() < count):
         raise ArgumentError(
             f"Classes must be from 0 to {count - 1}. "
             + received(smallest=int(classes.min()), greatest=int(classes.max()))

@@ -5,9 +5,10 @@ import pytest
 
 import gpunet
 from gpunet import ops
-from gpunet.core.symbolic import compute_output_spec, get_source_inputs
+from gpunet.core.symbolic import compute_output_spec
 from gpunet.core.trace import Symbol, trace
 from gpunet.errors import ShapeError, TraceError
+from gpunet.utils import get_source_inputs
 
 
 def test_a_whole_training_step_is_one_graph():

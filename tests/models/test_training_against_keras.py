@@ -1,4 +1,4 @@
-"""Training against Keras: the same weights and data give the same curves, for every kind of call."""
+"""Training against Keras: the same weights and data give the same curves in every kind of call."""
 
 import keras
 import numpy as np

@@ -46,7 +46,10 @@ def subclassed(k):
             super().__init__(**kwargs)
             self.width = width
             self.blocks = [k.layers.Dense(width), k.layers.Dense(5), [k.layers.Dense(width)]]
-            self.by_name = {"x": k.layers.Dense(2), "y": k.layers.Dense(3)}
+            self.by_name = {
+                "x": k.layers.Dense(3, activation="tanh"),
+                "y": k.layers.Dense(3, use_bias=False),
+            }
             self.norm = k.layers.BatchNormalization()
             self._private = k.layers.Dense(2)
 

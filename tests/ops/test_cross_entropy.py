@@ -1,0 +1,114 @@
+"""Cross-entropies against Keras on JAX: values, gradients, wrong labels and shapes."""
+
+import jax
+import keras
+import numpy as np
+import pytest
+
+import gpunet
+from gpunet.errors import ArgumentError, ShapeError
+from gpunet.ops.cross_entropy import softmax_cross_entropy
+from gpunet.testing import check_gradients
+
+NAMES = ["binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy"]
+
+
+@pytest.fixture
+def data(rng):
+    logits = rng.standard_normal((2, 3, 5)).astype("float32") * 3
+    dense = rng.random((2, 3, 5)).astype("float32")
+    return logits, dense, rng.integers(0, 5, (2, 3))
+
+
+def inputs(name, from_logits, data):
+    logits, dense, labels = data
+    target = labels if name.startswith("sparse") else dense
+    if from_logits:
+        return target, logits
+    return target, 1 / (1 + np.exp(-logits)) if name.startswith("binary") else np.exp(logits)
+
+
+@pytest.mark.parametrize("from_logits", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_equals_keras(name, from_logits, data):
+    target, output = inputs(name, from_logits, data)
+    ours, theirs = getattr(gpunet.ops, name), getattr(keras.ops, name)
+    y = ours(target, output, from_logits=from_logits)
+    assert y.dtype == "float32"
+    expected = theirs(target, output, from_logits=from_logits)
+    np.testing.assert_allclose(y.numpy(), np.asarray(expected), 1e-5, 1e-6)
+    gradient = gpunet.grad(lambda o: ours(target, o, from_logits).sum())(output)
+    expected = jax.grad(lambda o: theirs(target, o, from_logits).sum())(output)
+    np.testing.assert_allclose(gradient.numpy(), np.asarray(expected), 1e-4, 1e-6)
+    check_gradients(lambda o: ours(target, o, from_logits), [output.astype("float64")])
+
+
+@pytest.mark.parametrize("from_logits", [True, False])
+def test_other_axes(from_logits, data):
+    for name in NAMES[1:]:
+        target, output = inputs(name, from_logits, data)
+        f = getattr(gpunet.ops, name)
+        expected = f(target, output, from_logits).numpy()
+        moved = np.moveaxis(output, -1, 1)
+        target = target if name.startswith("sparse") else np.moveaxis(target, -1, 1)
+        y = f(target, moved, from_logits, axis=1).numpy()
+        np.testing.assert_allclose(y, expected, 1e-5, 1e-6)
+
+
+@pytest.mark.parametrize("from_logits", [True, False])
+def test_probabilities_of_zero_and_one_are_clipped_as_in_keras(from_logits):
+    output = np.array([[0.0, 1.0], [1.0, 0.0], [0.5, 0.5]], "float32")
+    for name, target in zip(NAMES, (output[::-1], output[::-1], np.array([0, 1, 0])), strict=True):
+        y = getattr(gpunet.ops, name)(target, output, from_logits)
+        expected = getattr(keras.ops, name)(np.ascontiguousarray(target), output, from_logits)
+        np.testing.assert_allclose(y.numpy(), np.asarray(expected), 1e-5, 1e-6)
+
+
+def test_labels_with_a_last_axis_of_one_and_of_any_dtype(data):
+    logits, _, labels = data
+    expected = gpunet.ops.sparse_categorical_crossentropy(labels, logits, True).numpy()
+    for other in (labels[..., None], labels.astype("uint8"), labels.astype("float32")):
+        y = gpunet.ops.sparse_categorical_crossentropy(other, logits, True).numpy()
+        np.testing.assert_array_equal(y, expected)
+
+
+@pytest.mark.parametrize("from_logits", [True, False])
+@pytest.mark.parametrize("label", [-1, 5, 300])
+def test_a_label_out_of_range_is_named(from_logits, label, data):
+    logits, _, labels = data
+    labels[1, 2] = label
+    with pytest.raises(ArgumentError, match=rf"0 to 4. Received: label={label}, count=1"):
+        gpunet.ops.sparse_categorical_crossentropy(labels, np.abs(logits), from_logits)
+
+
+def test_shapes_that_differ(data):
+    logits, dense, labels = data
+    with pytest.raises(ShapeError, match="must have the same shape"):
+        gpunet.ops.categorical_crossentropy(dense[..., :1], logits, True)
+    with pytest.raises(ShapeError, match="must have the same shape"):
+        gpunet.ops.binary_crossentropy(dense[0], logits)
+    with pytest.raises(ShapeError, match="must have the same shape"):
+        gpunet.ops.sparse_categorical_crossentropy(labels[0], logits)
+
+
+def test_the_kept_log_sum_exp_has_a_gradient_too(rng):
+    labels = gpunet.tensor([2, 0])
+    check_gradients(lambda x: softmax_cross_entropy(x, labels), [rng.standard_normal((2, 4))])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("device", ["cpu", "emulator"])
+def test_halves(dtype, device, data):
+    logits, _, labels = data
+    x = gpunet.tensor(logits, dtype=dtype, device=device)
+    labels = gpunet.tensor(labels, device=device)
+    loss, gradient = gpunet.value_and_grad(
+        lambda t: gpunet.ops.sparse_categorical_crossentropy(labels, t, True).sum()
+    )(x)
+    wide, expected = gpunet.value_and_grad(
+        lambda t: gpunet.ops.sparse_categorical_crossentropy(labels.to("cpu"), t, True).sum()
+    )(x.numpy().astype("float64"))
+    assert loss.dtype == gradient.dtype == dtype
+    assert abs(float(loss) - float(wide)) < 0.02 * float(wide)
+    actual = gradient.numpy().astype("float64")
+    np.testing.assert_allclose(actual, expected.numpy(), 0.01, 0.004)

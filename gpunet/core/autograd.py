@@ -6,6 +6,7 @@ never Tensors: there are no reference cycles, and memory is freed as soon as res
 """
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,9 @@ class Node:
         self.parents: Sequence[tuple[Any, int, tuple]] = ()  # (node or None, slot, shape)
         self.outs: list[tuple[tuple, np.dtype]] = []
         self.kept: list[Any] | None = []
+
+
+_number = attrgetter("number")
 
 
 class _Kept:
@@ -129,56 +133,62 @@ def backpropagate(
     Raises:
         GradientError: If the nodes were released before.
     """
-    found: dict[tuple[Node | None, int], Tensor] = {}
+    found: dict[Node, list[Tensor | None]] = {}  # the cotangents of each node's results so far
     for y, g in zip(targets, cotangents, strict=True):
         if y.node is not None:
             g = full(y.shape, y.dtype, 1, y.device) if g is None else g
-            _accumulate(found, (y.node, y.slot), g)
-    wanted = set(sources)
-    for node in _between([y.node for y in targets], [node for node, _ in sources]):
-        keys = [(node, slot) for slot in range(len(node.outs))]
-        gs = [found.get(key) for key in keys]
-        for key in keys:
-            if key not in wanted:
-                found.pop(key, None)
-        if node.op is None or all(g is None for g in gs):
+            _accumulate(found, y.node, y.slot, g)
+    ends = {node for node, _ in sources if node is not None}
+    for node in _between([y.node for y in targets if y.node is not None], ends):
+        gs = found.get(node)
+        if gs is None or node.op is None:
             continue
+        if node not in ends:
+            del found[node]
         for (parent, slot, shape), g in zip(node.parents, _pull(node, gs), strict=True):
             if parent is not None and g is not None:
-                if g.shape != shape:
+                if g.data.shape != shape:
                     g = REGISTRY["sum_to"](g, shape=shape)
-                _accumulate(found, (parent, slot), g)
+                _accumulate(found, parent, slot, g)
         if release:
             node.kept = None
-    return [found.get(key) for key in sources]
+    return [found[node][slot] if node in found else None for node, slot in sources]
 
 
 def full(shape: tuple[int, ...], dtype: Any, value: float, device: Device) -> Tensor:
     """Returns a constant tensor, outside of any tape."""
     with device.activate():
-        return Tensor(device.xp.full(shape, value, dtype), device)
+        xp = device.xp  # zeros cost nothing until they are read
+        return Tensor(xp.full(shape, value, dtype) if value else xp.zeros(shape, dtype), device)
 
 
-def _accumulate(found, key, g):
-    before = found.get(key)
-    found[key] = g if before is None else REGISTRY["add"](before, g)
+def _accumulate(found, node, slot, g):
+    slots = found.get(node)
+    if slots is None:
+        slots = found[node] = [None] * len(node.outs)
+    before = slots[slot]
+    slots[slot] = g if before is None else REGISTRY["add"](before, g)
 
 
 def _between(starts, ends):
     """Nodes on a path from the targets down to a source, newest first."""
-    oldest = min((node.number for node in ends if node is not None), default=0)
-    seen, stack = set(), [node for node in starts if node is not None]
+    oldest = min((node.number for node in ends), default=0)
+    seen, stack, all_lead_there = set(), list(starts), True
     while stack:
         node = stack.pop()
         if node not in seen and node.number >= oldest:
             seen.add(node)
             stack.extend([parent for parent, _, _ in node.parents if parent is not None])
-    order = sorted(seen, key=lambda node: node.number)
-    useful = {node for node in ends if node is not None}
-    for node in order:
+        if node not in ends and (node.op is None or node.number < oldest):
+            all_lead_there = False
+    order = sorted(seen, key=_number, reverse=True)
+    if all_lead_there:
+        return order
+    useful = set(ends)
+    for node in reversed(order):
         if any(parent in useful for parent, _, _ in node.parents):
             useful.add(node)
-    return [node for node in reversed(order) if node in useful]
+    return [node for node in order if node in useful]
 
 
 def _pull(node, gs):
@@ -188,9 +198,9 @@ def _pull(node, gs):
             "This tape was used already and its memory is free again. "
             "Use GradientTape(persistent=True) to ask for gradients more than once."
         )
-    gs = [
-        full(*out, 0, node.device) if g is None else g for g, out in zip(gs, node.outs, strict=True)
-    ]
+    if len(gs) > 1:
+        pairs = zip(gs, node.outs, strict=True)
+        gs = [full(*out, 0, node.device) if g is None else g for g, out in pairs]
     kept = [_restore(k, node) for k in node.kept]
     rule = node.op.rules.get("vjp")
     if rule is None:

@@ -149,19 +149,18 @@ class Primitive:
                 out = run(*[x.data for x in inputs], **attributes)
         except (ValueError, TypeError, IndexError) as error:
             raise self._explain(error, inputs, attributes) from error
-        for x in inputs:
-            if x.device is not device:
-                raise self._mixed(inputs)
         if type(out) is tuple:
             outs = tuple([Tensor(data, device) for data in out])
         else:
             outs = Tensor(out, device)
-        tape = state.tape
-        if tape is not None:
-            for x in inputs:
-                if x.node is not None and x.node.tape is tape:
-                    tape.record(self, attributes, inputs, outs)
-                    break
+        tape, recorded = state.tape, False
+        for x in inputs:
+            if x.device is not device:
+                raise self._mixed(inputs)
+            if tape is not None and x.node is not None and x.node.tape is tape:
+                recorded = True
+        if recorded:
+            tape.record(self, attributes, inputs, outs)
         return outs
 
     def _bind(self, device):

@@ -89,6 +89,8 @@ class Graph:
         else:
             out = _infer_composite(op, symbols, attributes, inputs[0].device)
         outputs = list(out) if isinstance(out, tuple) else [out]
+        if len(set(outputs)) < len(outputs):
+            raise ValueError("`infer` must return a new Symbol for each result")
         self.equations.append(Equation(op, symbols, attributes, outputs))
         return tuple(outputs) if isinstance(out, tuple) else out
 

@@ -487,7 +487,8 @@ def _automatic_config(cls, args, kwargs):
             return None
         else:
             config[name] = value
-    config.pop("name", None)
+    for name in ("name", "trainable", "dtype", "activity_regularizer"):  # `get_config` has them
+        config.pop(name, None)
     return config if _is_plain(config) else None
 
 

@@ -35,6 +35,8 @@ class Metric:
         7.0
     """
 
+    _is_metric = True  # how layers, which do not know this module, find metrics to track
+
     def __init__(self, dtype: Any = None, name: str | None = None):
         self.name = name or auto_name(type(self).__name__)
         self._dtype_policy = dtype_policies.get(dtype or floatx())

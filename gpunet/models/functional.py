@@ -158,7 +158,7 @@ class Functional(Function, Model):
             single is not None
             and type(inputs) is Tensor
             and inputs.data.dtype == self._single_dtype
-            and len(inputs.data.shape) == len(single.shape)
+            and inputs.data.shape[1:] == single.shape[1:]
         ):
             flat = [inputs]
         else:
@@ -239,10 +239,13 @@ class Functional(Function, Model):
             y = FUNCTIONS["squeeze"](y, axis=-1)
         elif len(shape) == rank - 1 and wanted.shape[-1] == 1:
             y = FUNCTIONS["expand_dims"](y, axis=-1)
-        elif len(shape) != rank:
+        elif len(shape) != rank or any(
+            None not in pair and pair[0] != pair[1]
+            for pair in zip(shape[1:], wanted.shape[1:], strict=True)
+        ):
             raise ShapeError(
-                f"Invalid input shape for input with name '{wanted.name}'. Expected shape "
-                f"{wanted.shape}, but input has incompatible shape {shape}"
+                f"Invalid input shape for input with name '{wanted.name}' of model '{self.name}'. "
+                f"Expected shape {wanted.shape}. {received(shape=shape)}"
             )
         if mask is not None and y is not x:
             y._keras_mask = mask

@@ -159,12 +159,18 @@ class Sequential(Model):
             except TypeError as error:
                 _explain_call(layer, error)
                 raise
-        functional = Functional(inputs=inputs, outputs=x, name=f"{self.name}_functional")
+        functional = Functional(inputs=inputs, outputs=x, name=self.name)
         self._layers[:] = layers
         self._changed()
         self.__dict__["_functional"] = functional
         self.__dict__["output_names"] = functional.output_names
         self.built = True
+
+    def _build_for(self, x: Any) -> None:
+        """Builds for batches like `x`, of any size."""
+        begun = not self._layers or isinstance(self._layers[0], InputLayer)
+        if self._functional is None and not begun and hasattr(x, "shape"):
+            self.build((None, *x.shape[1:]))
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
         """Computes the outputs.

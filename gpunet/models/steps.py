@@ -164,6 +164,7 @@ class Steps(Compilable):
         if unbuilt or wants_loss or wants_metrics:
             batch = iterator.peek() if data_batch is None else data_batch
             x, y, sample_weight = unpack_x_y_sample_weight(tree.map_structure(_spec, batch))
+            self._build_for(x)
             y_pred = self._prediction_spec(x)
             if wants_metrics:
                 compute_output_spec(self.compute_metrics, x, y, y_pred, sample_weight)
@@ -172,6 +173,9 @@ class Steps(Compilable):
         if self.optimizer is not None and not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
         self._post_build()
+
+    def _build_for(self, x: Any) -> None:
+        """Called before the model is run for its shapes; models may build themselves here."""
 
     def _prediction_spec(self, x):
         try:
@@ -187,11 +191,8 @@ class Steps(Compilable):
 
 
 def _spec(x):
-    """A KerasTensor like an array, its batch of any length."""
-    if x is None:
-        return None
-    shape = tuple(x.shape)
-    return KerasTensor((None, *shape[1:]) if shape else shape, standardize_dtype(x.dtype))
+    """A KerasTensor like an array."""
+    return None if x is None else KerasTensor(x.shape, standardize_dtype(x.dtype))
 
 
 def _over_batches(step):

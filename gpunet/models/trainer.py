@@ -142,7 +142,7 @@ class Trainer(Steps):
             self.reset_metrics()
             callbacks.on_epoch_begin(epoch)
             steps = self._run_steps(iterator, callbacks, train, "train", f"epoch {epoch + 1}")
-            logs = dict(self._get_metrics_result_or_logs(steps))
+            logs = dict(read_logs(steps))
             if validation is not None and _should_validate(epoch, validation_freq):
                 found = self.evaluate(
                     **validation,
@@ -193,12 +193,6 @@ class Trainer(Steps):
             epochs=epochs,
             steps=steps,
         )
-
-    def _get_metrics_result_or_logs(self, logs):
-        """The metrics at the end of an epoch; what the last step returned if that is other."""
-        logs = read_logs(logs)
-        results = self.get_metrics_result()
-        return results if set(logs) == set(results) else logs
 
     def evaluate(
         self,
@@ -258,7 +252,7 @@ class Trainer(Steps):
         self.reset_metrics()
         with mode(tape=None):
             logs = self._run_steps(iterator, callbacks, run, "test", "the evaluation")
-        logs = pythonify_logs(self._get_metrics_result_or_logs(logs))
+        logs = pythonify_logs(logs)
         callbacks.on_test_end(logs)
         return logs if return_dict else self._flatten_metrics_in_order(logs)
 

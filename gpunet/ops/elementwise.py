@@ -61,6 +61,7 @@ def operands(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
 
 
 _SCALARS = (int, float, bool)
+_INT32 = np.dtype(np.int32)
 
 
 def _is_ours(x):
@@ -85,6 +86,13 @@ def floating(x: Any) -> Tensor:
     if x.data.dtype.kind in "biu":
         return cast_primitive(x, dtype=numpy_dtype(result_type(x.data.dtype, float)))
     return x
+
+
+def _counted(x1, x2):
+    x1, x2 = operands(x1, x2)
+    if x1.data.dtype == bool:
+        return cast_to(x1, _INT32), cast_to(x2, _INT32)
+    return x1, x2
 
 
 def _document(f, name, doc, example, arguments):
@@ -149,8 +157,14 @@ def binary(
     result: Any = None,
     kernel: bool = True,
     names: tuple[str, str] = ("x1", "x2"),
+    count_bools: bool = False,
 ) -> Callable:
-    """Declares an op of two operands that broadcast; see `unary`. `names` are Keras's for them."""
+    """Declares an op of two operands that broadcast; see `unary`.
+
+    Args:
+        names: Keras's names of the operands.
+        count_bools: Whether two bools are computed with as int32.
+    """
     primitive = Primitive(f"{name}(x1, x2) -> y")
     if array is None:
         primitive.cpu(getattr(np, name))
@@ -165,6 +179,7 @@ def binary(
     if vjp is not None:
         primitive.vjp(vjp)
     first, second = names
+    convert = _counted if count_bools else operands
     if to_float:
 
         def op(x1, x2):
@@ -173,11 +188,11 @@ def binary(
     elif names == ("x", "y"):
 
         def op(x, y):
-            return primitive(*operands(x, y))
+            return primitive(*convert(x, y))
     else:
 
         def op(x1, x2):
-            return primitive(*operands(x1, x2))
+            return primitive(*convert(x1, x2))
 
     arguments = (
         f"        {first}: Tensor.\n"
@@ -209,24 +224,30 @@ true_divide = binary(
     ),
     to_float=True,
 )
-floor_divide = binary("floor_divide", "Returns the floor of `x1 / x2`.")
+floor_divide = binary("floor_divide", "Returns the floor of `x1 / x2`.", count_bools=True)
 mod = binary(
     "mod",
     "Returns the remainder of `floor_divide`, with the sign of `x2`.",
     lambda g, x1, x2: (g, -g * floor_divide(x1, x2)),
+    count_bools=True,
 )
 fmod = binary(
     "fmod",
     "Returns the remainder of a division rounded towards zero, with the sign of `x1`.",
-    lambda g, x1, x2: (g, -g * trunc(x1 / x2)),
+    lambda g, x1, x2: (g, -g * _trunc(x1 / x2)),
+    count_bools=True,
 )
-power = binary(
+_power = binary(
     "power",
     "Returns `x1` to the power `x2`.",
     lambda g, x1, x2, y, needs: (
-        g * x2 * power(x1, x2 - 1) if needs[0] else None,
+        # 0**0 is 1 whatever the base does: no 0 / 0 there.
+        g * x2 * _power(where(logical_and(equal(x1, 0), equal(x2, 0)), 1, x1), x2 - 1)
+        if needs[0]
+        else None,
         g * y * log(maximum(x1, np.finfo(np.float32).tiny)) if needs[1] else None,
     ),
+    count_bools=True,
 )
 maximum = binary(
     "maximum",
@@ -349,12 +370,14 @@ bitwise_left_shift = binary(
     "Shifts integers left.",
     array=lambda xp, x1, x2: xp.left_shift(x1, x2),
     names=("x", "y"),
+    count_bools=True,
 )
 bitwise_right_shift = binary(
     "bitwise_right_shift",
     "Shifts integers right.",
     array=lambda xp, x1, x2: xp.right_shift(x1, x2),
     names=("x", "y"),
+    count_bools=True,
 )
 bitwise_not = unary(
     "bitwise_not",
@@ -376,7 +399,7 @@ absolute = unary(
 sign = unary(
     "sign", "Returns -1, 0 or 1 as the sign of each element.", lambda g: g * 0, to_float=False
 )
-square = unary("square", "Returns `x * x`.", lambda g, x: g * (x + x), to_float=False)
+_square = unary("square", "Returns `x * x`.", lambda g, x: g * (x + x), to_float=False)
 reciprocal = unary("reciprocal", "Returns `1 / x`.", lambda g, y: -g * y * y)
 sqrt = unary("sqrt", "Returns the square root.", lambda g, y: g / (y + y))
 rsqrt = unary(
@@ -417,9 +440,59 @@ arccosh = unary(
 arctanh = unary("arctanh", "Returns the inverse hyperbolic tangent.", lambda g, x: g / (1 - x * x))
 floor = unary("floor", "Returns the largest integer not above each element.", lambda g: g * 0)
 ceil = unary("ceil", "Returns the smallest integer not below each element.", lambda g: g * 0)
-trunc = unary("trunc", "Returns each element rounded towards zero.", lambda g: g * 0)
+_trunc = unary("trunc", "Returns each element rounded towards zero.", lambda g: g * 0)
 deg2rad = unary("deg2rad", "Returns degrees as radians.", lambda g: g * float(np.pi / 180))
 rad2deg = unary("rad2deg", "Returns radians as degrees.", lambda g: g * float(180 / np.pi))
+
+
+@public
+def square(x):
+    """Returns `x * x`.
+
+    Args:
+        x: Tensor of any shape; bools count as int32.
+
+    Returns:
+        Tensor.
+    """
+    x = as_tensor(x)
+    return _square(cast_to(x, _INT32) if x.dtype == bool else x)
+
+
+@public
+def trunc(x):
+    """Returns each element rounded towards zero.
+
+    Args:
+        x: Tensor of any shape.
+
+    Returns:
+        Tensor of the dtype of `x`.
+    """
+    x = as_tensor(x)
+    return x if x.dtype.kind in "biu" else _trunc(x)
+
+
+@public
+def power(x1, x2):
+    """Returns `x1` to the power `x2`; the usual square is computed as a product.
+
+    Args:
+        x1: Tensor.
+        x2: Tensor whose shape broadcasts with that of `x1`.
+
+    Returns:
+        Tensor.
+
+    Example:
+        >>> import gpunet
+        >>> gpunet.ops.power([1.0, 3.0], 2).tolist()
+        [1.0, 9.0]
+    """
+    if type(x2) is int and x2 == 2:
+        return square(x1)
+    return _power(x1, x2)
+
 
 _round = Primitive("round(x, *, decimals) -> y")
 _round.array(
@@ -467,7 +540,10 @@ def round(x, decimals=0):
     Returns:
         Tensor of the shape and dtype of `x`.
     """
-    return _round(as_tensor(x), decimals=int(decimals))
+    x = as_tensor(x)
+    if x.dtype.kind in "biu" and decimals >= 0:
+        return x
+    return _round(x, decimals=int(decimals))
 
 
 @public

@@ -14,6 +14,7 @@ from gpunet.errors import ArgumentError, received
 from gpunet.ops.creation import ones_like
 from gpunet.ops.elementwise import (
     absolute,
+    alias,
     cast_to,
     equal,
     exp2,
@@ -35,6 +36,8 @@ from gpunet.ops.extrema import all
 __all__ = [
     "allclose",
     "array_equal",
+    "conj",
+    "conjugate",
     "divide_no_nan",
     "fabs",
     "isclose",
@@ -43,6 +46,7 @@ __all__ = [
     "isreal",
     "logaddexp2",
     "nan_to_num",
+    "real",
     "saturate_cast",
     "select",
     "sinc",
@@ -240,6 +244,21 @@ def isneginf(x):
 def isreal(x):
     """Returns which elements are real numbers: all of them, gpunet computes with real numbers."""
     return ones_like(x, "bool")
+
+
+@public
+def real(x):
+    """Returns the real part: the tensor, as gpunet computes with real numbers."""
+    return as_tensor(x)
+
+
+@public
+def conjugate(x):
+    """Returns the complex conjugate: the tensor, as gpunet computes with real numbers."""
+    return as_tensor(x)
+
+
+conj = alias("conj", conjugate)
 
 
 @public

@@ -303,14 +303,14 @@ def load_weights(
         raise FileNotFoundError(f"No such file: {path}")
     if path.suffix == ".safetensors":
         skip = (*skip, *_optimizers(model))
-        load(model, tensors.SafetensorsReader(path, model, skip), skip_mismatch, skip)
+        with tensors.SafetensorsReader(path, model, skip) as reader:
+            load(model, reader, skip_mismatch, skip)
         return
     with contextlib.ExitStack() as stack:
         file: Any = path
         if path.suffix == ".keras":
             file = stack.enter_context(stack.enter_context(_open_archive(path)).weights())
-        reader = stack.enter_context(hdf5.H5Reader(file))
-        load(model, reader, skip_mismatch, skip)
+        load(model, stack.enter_context(hdf5.H5Reader(file)), skip_mismatch, skip)
 
 
 def _optimizers(model):

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gpunet.core.naming import auto_name
-from gpunet.core.symbolic import FunctionOperation
-from gpunet.core.tensor import FUNCTIONS
+from gpunet.core.symbolic import FunctionOperation, flatten
+from gpunet.core.tensor import FUNCTIONS, Operators
 from gpunet.errors import SavingError, received
 
 # Names of parameters that a call passes; all others are settings.
@@ -103,6 +103,15 @@ class RestoredOperation(FunctionOperation):
     def __init__(self, function: str, settings: dict[str, Any], name: str | None = None):
         super().__init__(function, name or auto_name(function))
         self.settings = settings
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Computes on tensors; a file cannot make it compute on numbers of its own."""
+        if not any(isinstance(x, Operators) for x in flatten((args, kwargs))):
+            raise SavingError(
+                f"The op `{self.function}` of a model must be called on tensors. "
+                + received(args=args, settings=self.settings)
+            )
+        return super().__call__(*args, **kwargs)
 
     def call(self, *operands: Any, **more: Any) -> Any:
         """Computes the op."""

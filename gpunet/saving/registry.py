@@ -130,7 +130,7 @@ def get_registered_object(
         _CUSTOM,
         module_objects or {},
     ):
-        if name in objects:
+        if name is not None and name in objects:
             return objects[name]
     return None
 

@@ -24,11 +24,15 @@ from gpunet.saving.registry import (
     get_registered_object,
 )
 
+_UNFIT = (
+    *(TypeError, KeyError, IndexError, AttributeError),
+    *(RecursionError, MemoryError, OverflowError),
+)
 _PLAIN = (str, int, float, bool, types.NoneType)
 
 
 class _Sharing(threading.local):
-    ids: dict[int, tuple[Any, list]] | None = None  # id(object) -> object, its configs
+    ids: dict[int, tuple[Any, int]] | None = None  # id(object) -> object, its number
     objects: dict[Any, Any] | None = None  # shared_object_id -> object made from a config
 
 
@@ -132,8 +136,8 @@ def without_single_ids(config: Any) -> Any:
 
     def copy(node):
         if isinstance(node, dict):
-            single = counts.get(node.get("shared_object_id"), 0) == 1
-            skip = "shared_object_id" if single else None
+            key = node.get("shared_object_id")
+            skip = "shared_object_id" if key is not None and counts[key] == 1 else None
             return {key: copy(value) for key, value in node.items() if key != skip}
         return node if isinstance(node, _PLAIN) else [copy(item) for item in node]
 
@@ -270,7 +274,7 @@ def _deserialize_instance(config, inner, custom_objects):
     try:
         with CustomObjectScope(custom_objects):
             obj = _make(cls, config, dict(inner))
-    except (TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+    except _UNFIT as error:
         raise SavingError(
             f"Class {name} could not be made from its config: {type(error).__name__}: {error}. "
             "What `get_config` returns must be what `from_config` takes, with the objects in it "

@@ -124,7 +124,8 @@ def build_optimizer(root: Any, reader: Reader) -> None:
     """Makes the moments of a compiled model's optimizer if the file has values for them."""
     optimizer = getattr(root, "optimizer", None)
     if (
-        is_optimizer(optimizer)
+        optimizer is not None
+        and is_optimizer(optimizer)
         and not optimizer.built
         and len(reader.specs("optimizer")) > len(optimizer.variables)
     ):
@@ -170,8 +171,9 @@ def _needs_state(part):
 
 def _may_be_left(path, root, skip):
     """A file may hold an optimizer's state for a model that was not compiled."""
+    optimizer = getattr(root, "optimizer", None)
     return path.split("/")[0] == "optimizer" and (
-        getattr(root, "optimizer", None) is None or root.optimizer in skip
+        optimizer is None or any(part is optimizer for part in skip)
     )
 
 

@@ -6,6 +6,7 @@ Files that name variables by `variable.path` instead are read too.
 """
 
 import os
+import re
 from collections import Counter
 from typing import Any
 
@@ -54,15 +55,19 @@ def _keys(root, skip):
             part.save_own_variables(store)
             yield path, part, {key: key for key in store}
             continue
-        counts = Counter(variable.name for variable in variables)
+        names = [_own_name(variable, i) for i, variable in enumerate(variables)]
+        counts = Counter(names)
         yield (
             path,
             part,
-            {
-                str(i): v.name if counts[v.name] == 1 else f"{v.name}_{i}"
-                for i, v in enumerate(variables)
-            },
+            {str(i): name if counts[name] == 1 else f"{name}_{i}" for i, name in enumerate(names)},
         )
+
+
+def _own_name(variable, index):
+    """A variable made without a name has one that depends on the session: its place is used."""
+    automatic = re.fullmatch(r"variable(_\d+)?", variable.name)
+    return f"variable_{index}" if automatic else variable.name
 
 
 def _names_by_path(root, skip):
@@ -143,6 +148,16 @@ class SafetensorsReader:
     def specs(self, path: str) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """Returns shape and dtype of the variables at a path, by key."""
         return {key: spec[1:] for key, spec in self._table.get(path, {}).items()}
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.__exit__(None, None, None)
+
+    def __enter__(self) -> "SafetensorsReader":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
 
     def read(self, path: str) -> dict[str, np.ndarray]:
         """Returns the variables at a path, by key."""

@@ -12,8 +12,17 @@ import pytest
 
 from gpunet.backend.kernels import Kernel, name_expression
 
+FLOATS = {"float": "float", "double": "double", "__half": "float", "__nv_bfloat16": "float"}
+
 # (file in `cuda_kernels/`, kernel, template)
-INSTANTIATIONS: list[tuple[str, str, tuple[str | int, ...]]] = []
+INSTANTIATIONS: list[tuple[str, str, tuple[str | int, ...]]] = [
+    # Reductions of a whole tensor, too large for the rows of the case tables.
+    *(
+        ("reduce.cu", "reduce_chunks", (dtype, accumulate, operation, 256))
+        for dtype, accumulate in FLOATS.items()
+        for operation in ("Sum", "Prod", "Max", "Min")
+    ),
+]
 
 
 @functools.cache

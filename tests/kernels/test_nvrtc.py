@@ -23,15 +23,14 @@ def check(text, names, architecture):
     assert cubin.image.startswith(b"\x7fELF")
     assert set(cubin.kernels) == set(names)
     spilled = {name: usage for name, usage in cubin.kernels.items() if usage.spills}
-    assert not spilled
-    return cubin
+    assert not spilled, "write `__launch_bounds__(BLOCK, 1)`, or let a thread do less at a time"
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("file", FILES)
 def test_every_instantiation_compiles_without_spills(file, architecture):
     text = assemble((kernel_dir() / file).read_text(), file)
-    check(text, instantiations()[file], architecture)
+    check(text, instantiations().get(file, []), architecture)
 
 
 @pytest.mark.parametrize("file", FILES)

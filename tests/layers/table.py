@@ -99,7 +99,9 @@ DENSE = [
     case("dense_silu", lambda L: L.Dense(4, "silu"), (3, 5)),
     case("dense_tanh", lambda L: L.Dense(1, "tanh"), (3, 5)),
     case("dense_frozen", lambda L: L.Dense(4, trainable=False), (3, 5)),
-    case("einsum_dense", lambda L: L.EinsumDense("abc,cd->abd", (None, 8), bias_axes="d"), (2, 4, 3)),
+    case(
+        "einsum_dense", lambda L: L.EinsumDense("abc,cd->abd", (None, 8), bias_axes="d"), (2, 4, 3)
+    ),
     case("einsum_dense_left", lambda L: L.EinsumDense("...x,xy->...y", 5, "tanh", "y"), (2, 4, 3)),
     case(
         "einsum_dense_two",
@@ -264,17 +266,32 @@ MERGING = [
     case("dot", lambda L: L.Dot((2, 1)), (5, 2, 3), (5, 3, 4), many=True),
     case("dot_vectors", lambda L: L.Dot(-1, normalize=True), (5, 3), (5, 3), many=True),
     *[
-        case(f"{name.lower()}_mask", lambda L, n=name: getattr(L, n)(), SEQUENCE, SEQUENCE, many=True, mask=(4, 2))
+        case(
+            f"{name.lower()}_mask",
+            lambda L, n=name: getattr(L, n)(),
+            SEQUENCE,
+            SEQUENCE,
+            many=True,
+            mask=(4, 2),
+        )
         for name in ("Add", "Multiply", "Maximum", "Concatenate")
     ],
-]  # fmt: skip
+]
 RECURRENT = [
     case("lstm", lambda L: L.LSTM(4), SEQUENCE),
     case("lstm_sequences", lambda L: L.LSTM(4, return_sequences=True, return_state=True), SEQUENCE),
     case("lstm_mask", lambda L: L.LSTM(4, return_sequences=True), SEQUENCE, mask=(4, 2)),
-    case("lstm_options", lambda L: L.LSTM(4, use_bias=False, go_backwards=True, **RNN_OPTIONS), SEQUENCE),
-    case("lstm_hard", lambda L: L.LSTM(4, "relu", "hard_sigmoid", unit_forget_bias=False), SEQUENCE),
-    case("lstm_hard_mask", lambda L: L.LSTM(4, "relu", return_sequences=True), SEQUENCE, mask=(4, 2)),
+    case(
+        "lstm_options",
+        lambda L: L.LSTM(4, use_bias=False, go_backwards=True, **RNN_OPTIONS),
+        SEQUENCE,
+    ),
+    case(
+        "lstm_hard", lambda L: L.LSTM(4, "relu", "hard_sigmoid", unit_forget_bias=False), SEQUENCE
+    ),
+    case(
+        "lstm_hard_mask", lambda L: L.LSTM(4, "relu", return_sequences=True), SEQUENCE, mask=(4, 2)
+    ),
     case("lstm_dropout", lambda L: L.LSTM(4, dropout=0.2, recurrent_dropout=0.1, seed=1), SEQUENCE),
     case("gru", lambda L: L.GRU(4), SEQUENCE),
     case("gru_sequences", lambda L: L.GRU(4, return_sequences=True, return_state=True), SEQUENCE),
@@ -310,14 +327,16 @@ RECURRENT = [
         SEQUENCE,
     ),
     case("time_distributed", lambda L: L.TimeDistributed(L.Dense(4, name="a")), SEQUENCE),
-    case("time_distributed_conv", lambda L: L.TimeDistributed(L.Conv1D(2, 2, name="a")), (2, 3, 4, 2)),
+    case(
+        "time_distributed_conv", lambda L: L.TimeDistributed(L.Conv1D(2, 2, name="a")), (2, 3, 4, 2)
+    ),
     case(
         "time_distributed_batch",
         lambda L: L.TimeDistributed(L.BatchNormalization(name="a")),
         SEQUENCE,
         training=True,
     ),
-]  # fmt: skip
+]
 ATTENTION = [
     case("multi_head_attention", lambda L: L.MultiHeadAttention(2, 3), (2, 5, 4), (2, 6, 4)),
     case(
@@ -326,6 +345,7 @@ ATTENTION = [
         (2, 5, 4),
         (2, 6, 3),
         (2, 6, 5),
+        call={"return_attention_scores": True},
     ),
     case(
         "multi_head_attention_scores",
@@ -348,8 +368,18 @@ ATTENTION = [
         (2, 6, 4),
         call={"attention_mask": np.random.default_rng(3).random((2, 5, 6)) < 0.7},
     ),
-    case("multi_head_attention_2d", lambda L: L.MultiHeadAttention(2, 3, attention_axes=(1, 2)), (2, 3, 2, 4), (2, 3, 2, 4)),
-    case("multi_head_attention_gate", lambda L: L.MultiHeadAttention(2, 3, use_gate=True), (2, 5, 4), (2, 6, 4)),
+    case(
+        "multi_head_attention_2d",
+        lambda L: L.MultiHeadAttention(2, 3, attention_axes=(1, 2)),
+        (2, 3, 2, 4),
+        (2, 3, 2, 4),
+    ),
+    case(
+        "multi_head_attention_gate",
+        lambda L: L.MultiHeadAttention(2, 3, use_gate=True),
+        (2, 5, 4),
+        (2, 6, 4),
+    ),
     case("attention", lambda L: L.Attention(), (2, 5, 4), (2, 6, 4), many=True),
     case("attention_scale", lambda L: L.Attention(True, "concat"), (2, 5, 4), (2, 6, 4), many=True),
     case(
@@ -362,7 +392,7 @@ ATTENTION = [
         call={"use_causal_mask": True, "return_attention_scores": True},
     ),
     case("additive_attention", lambda L: L.AdditiveAttention(), (2, 5, 4), (2, 6, 4), many=True),
-]  # fmt: skip
+]
 
 CASES = [
     *DENSE,

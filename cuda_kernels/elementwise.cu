@@ -9,7 +9,7 @@
 // Source    grid-stride loop with 16-byte accesses
 // Measured  not measured
 template <typename T, typename U, typename F, int BLOCK, int VEC>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     unary(const T* __restrict__ x, U* __restrict__ y, long long n) {
   const F f;
   const long long start = grid_start<long long>(), stride = grid_stride<long long>();
@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(BLOCK)
 // Source    grid-stride loop with 16-byte accesses
 // Measured  not measured
 template <typename T, typename U, typename F, int BLOCK, int VEC>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     binary(const T* __restrict__ x1, const T* __restrict__ x2, U* __restrict__ y, long long n) {
   const F f;
   const long long start = grid_start<long long>(), stride = grid_stride<long long>();
@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(BLOCK)
 // Source    grid-stride loop with 16-byte accesses
 // Measured  not measured
 template <typename T, typename U, typename F, bool FIRST, int BLOCK, int VEC>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     binary_scalar(const T* __restrict__ x, Acc<T> value, U* __restrict__ y, long long n) {
   const F f;
   const long long start = grid_start<long long>(), stride = grid_stride<long long>();
@@ -94,7 +94,7 @@ __device__ __forceinline__ long long strided(long long i, long long n1, long lon
 // Source    axes that are adjacent in both operands are merged by the launcher
 // Measured  not measured
 template <typename T, typename U, typename F, int BLOCK>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     binary_broadcast(const T* __restrict__ x1, const T* __restrict__ x2, U* __restrict__ y,
                      long long n, long long n1, long long n2, long long n3, long long a0,
                      long long a1, long long a2, long long a3, long long b0, long long b1,
@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(BLOCK)
 // Source    grid-stride loop
 // Measured  not measured
 template <typename T, int BLOCK>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     where_same(const bool* __restrict__ condition, const T* __restrict__ x1,
                const T* __restrict__ x2, T* __restrict__ y, long long n) {
   for (long long i = grid_start<long long>(); i < n; i += grid_stride<long long>())
@@ -128,7 +128,7 @@ __global__ void __launch_bounds__(BLOCK)
 // Source    grid-stride loop with 16-byte accesses
 // Measured  not measured
 template <typename T, typename U, int BLOCK, int VEC>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     cast(const T* __restrict__ x, U* __restrict__ y, long long n) {
   const long long start = grid_start<long long>(), stride = grid_stride<long long>();
   const long long groups = n / VEC;

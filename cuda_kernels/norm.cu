@@ -9,7 +9,7 @@
 // Source    Ba, Kiros, Hinton 2016, arXiv:1607.06450
 // Measured  not measured
 template <typename T, int BLOCK>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     layer_norm_forward(const T* __restrict__ x, const T* __restrict__ scale,
                        const T* __restrict__ offset, T* __restrict__ y, Acc<T>* __restrict__ mean,
                        Acc<T>* __restrict__ rstd, long long rows, long long columns,
@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(BLOCK)
 // Source    Ba, Kiros, Hinton 2016; one pass for all gradients as in Apex and llm.c
 // Measured  not measured
 template <typename T, int BLOCK>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     layer_norm_backward(const T* __restrict__ g, const Acc<T>* __restrict__ g_mean,
                         const Acc<T>* __restrict__ g_rstd, const T* __restrict__ x,
                         const T* __restrict__ scale, const Acc<T>* __restrict__ mean,

@@ -10,7 +10,7 @@
 // Source    Salmon, Moraes, Dror, Shaw, SC 2011
 // Measured  not measured
 template <int BLOCK>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     random_uniform(const unsigned* __restrict__ seed, float* __restrict__ y, long long n) {
   const long long blocks = ceil_div(n, 8ll);
   for (long long b = grid_start<long long>(); b < blocks; b += grid_stride<long long>()) {
@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(BLOCK)
 // Source    Salmon, Moraes, Dror, Shaw, SC 2011
 // Measured  not measured
 template <int BLOCK>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     random_uniform_double(const unsigned* __restrict__ seed, double* __restrict__ y,
                           long long n) {
   const long long blocks = ceil_div(n, 4ll);
@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(BLOCK)
 // Source    Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov 2014
 // Measured  not measured
 template <typename T, int BLOCK>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     dropout(const T* __restrict__ x, const unsigned* __restrict__ seed, T* __restrict__ y,
             long long n, float rate, float scale) {
   const long long blocks = ceil_div(n, 8ll);

@@ -17,7 +17,7 @@ struct Prod {
 // Source    one block a row; strided partial results, then a butterfly in each warp
 // Measured  not measured
 template <typename T, typename A, typename U, typename F, int BLOCK>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     reduce_rows(const T* __restrict__ x, U* __restrict__ y, long long rows, long long columns) {
   const F f;
   for (long long r = blockIdx.x; r < rows; r += gridDim.x) {
@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(BLOCK)
 // Source    one warp a row needs no shared memory and no barrier
 // Measured  not measured
 template <typename T, typename A, typename U, typename F, int BLOCK>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     reduce_rows_warp(const T* __restrict__ x, U* __restrict__ y, long long rows,
                      long long columns) {
   const F f;
@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(BLOCK)
 // Source    a warp reads 32 neighbouring columns; eight warps share the rows
 // Measured  not measured
 template <typename T, typename A, typename U, typename F>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 1)
     reduce_columns(const T* __restrict__ x, U* __restrict__ y, long long outer, long long rows,
                    long long columns) {
   SHARED_ARRAY(A, partial, 256);
@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(256)
 // Source    first step of a whole-array reduction; reduce_rows over y is the second
 // Measured  not measured
 template <typename T, typename A, typename F, int BLOCK>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     reduce_chunks(const T* __restrict__ x, A* __restrict__ y, long long n) {
   const F f;
   A total = F::template identity<A>();

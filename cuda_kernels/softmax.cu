@@ -9,7 +9,7 @@
 // Source    Milakov, Gimelshein 2018, arXiv:1805.02867
 // Measured  not measured
 template <typename T, bool LOG, int BLOCK>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     softmax_forward(const T* __restrict__ x, T* __restrict__ y, long long rows,
                     long long columns) {
   using A = Acc<T>;
@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(BLOCK)
 // Source    derivative of the above
 // Measured  not measured
 template <typename T, bool LOG, int BLOCK>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     softmax_backward(const T* __restrict__ g, const T* __restrict__ y, T* __restrict__ dx,
                      long long rows, long long columns) {
   using A = Acc<T>;

@@ -12,7 +12,7 @@
 // Source    Robbins, Monro 1951; decoupled decay: Loshchilov, Hutter 2017, arXiv:1711.05101
 // Measured  not measured
 template <typename T, int BLOCK>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     sgd_update(const T* __restrict__ w, const T* __restrict__ g, const float* __restrict__ rate,
                T* __restrict__ new_w, long long n, float weight_decay) {
   using A = Acc<T>;
@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(BLOCK)
 // Source    Polyak 1964; Nesterov 1983; Sutskever, Martens, Dahl, Hinton 2013
 // Measured  not measured
 template <typename T, bool NESTEROV, int BLOCK>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     momentum_update(const T* __restrict__ w, const T* __restrict__ g, const T* __restrict__ m,
                     const float* __restrict__ rate, T* __restrict__ new_w, T* __restrict__ new_m,
                     long long n, float momentum, float weight_decay) {
@@ -52,7 +52,7 @@ __global__ void __launch_bounds__(BLOCK)
 // Source    Tieleman, Hinton 2012 (Coursera lecture 6.5)
 // Measured  not measured
 template <typename T, int BLOCK>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     rmsprop_update(const T* __restrict__ w, const T* __restrict__ g, const T* __restrict__ v,
                    const float* __restrict__ rate, T* __restrict__ new_w, T* __restrict__ new_v,
                    long long n, float rho, float epsilon, float weight_decay) {
@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(BLOCK)
 // Source    Kingma, Ba 2014, arXiv:1412.6980; decay: Loshchilov, Hutter 2017, arXiv:1711.05101
 // Measured  not measured
 template <typename T, int BLOCK>
-__global__ void __launch_bounds__(BLOCK)
+__global__ void __launch_bounds__(BLOCK, 1)
     adam_update(const T* __restrict__ w, const T* __restrict__ g, const T* __restrict__ m,
                 const T* __restrict__ v, const float* __restrict__ rate,
                 const float* __restrict__ t, T* __restrict__ new_w, T* __restrict__ new_m,

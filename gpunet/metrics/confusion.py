@@ -100,24 +100,26 @@ def update_confusion(
 
 
 def _weights(sample_weight, label_weights, y_pred):
+    """The weights of all predictions, in their shape; `None` where there are none."""
     weights = None
     if sample_weight is not None:
-        weights = cast_to(as_tensor(sample_weight, device=y_pred.device), y_pred.dtype)
+        given = as_tensor(sample_weight, device=y_pred.device)
+        weights = cast_to(given, y_pred.dtype)
         if weights.ndim == y_pred.ndim + 1 and weights.shape[-1] == 1:
             weights = ops.squeeze(weights, axis=-1)
         while 0 < weights.ndim < y_pred.ndim:
             weights = ops.expand_dims(weights, axis=-1)
+        if any(w not in (1, n) for w, n in zip(weights.shape, y_pred.shape, strict=False)):
+            raise ShapeError(
+                "`sample_weight` must have one weight for each sample or prediction. "
+                + received(sample_weight=given.shape, y_pred=y_pred.shape)
+            )
+        weights = ops.broadcast_to(weights, y_pred.shape)
     if label_weights is not None:
         by_label = cast_to(as_tensor(label_weights, device=y_pred.device), y_pred.dtype)
+        by_label = ops.broadcast_to(by_label, y_pred.shape)
         weights = by_label if weights is None else weights * by_label
-    if weights is None or weights.shape == y_pred.shape:
-        return weights
-    if any(w not in (1, n) for w, n in zip(weights.shape, y_pred.shape, strict=False)):
-        raise ShapeError(
-            "`sample_weight` must have one weight for each sample or prediction. "
-            + received(sample_weight=as_tensor(sample_weight).shape, y_pred=y_pred.shape)
-        )
-    return ops.broadcast_to(weights, y_pred.shape)
+    return weights
 
 
 def _only_top_k(y_pred, k):

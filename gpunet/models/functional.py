@@ -198,6 +198,13 @@ class Functional(Function, Model):
     def _assert_input_compatibility(self, inputs: Any) -> None:
         self._check_inputs(inputs)
 
+    def _check_inputs(self, first: Any) -> None:
+        given = tree.flatten(first)
+        if any(x is None for x in given) and len(given) == len(self._inputs):
+            for x, wanted in zip(given, self._inputs, strict=True):
+                _check_given(x, wanted)
+        super()._check_inputs(first)
+
     def _standardize_inputs(self, inputs):
         """The inputs as a flat list, in the order, dtypes and ranks of the model's inputs."""
         struct = self._inputs_struct
@@ -221,13 +228,8 @@ class Functional(Function, Model):
         return [self._standardize(x, wanted) for x, wanted in zip(flat, self._inputs, strict=True)]
 
     def _standardize(self, x, wanted):
+        _check_given(x, wanted)
         if x is None:
-            layer = wanted._keras_history.operation
-            if isinstance(layer, InputLayer) and not layer.optional:
-                raise ArgumentError(
-                    f"The input '{wanted.name}' is not optional, but None was passed. Please "
-                    "provide a valid tensor."
-                )
             return None
         symbolic = isinstance(x, KerasTensor)
         mask = getattr(x, "_keras_mask", None)
@@ -303,6 +305,15 @@ def _check_keys(inputs):
 def _from_input_layer(x):
     operation, index, _ = x._keras_history
     return operation._inbound_nodes[index].is_input
+
+
+def _check_given(x, wanted):
+    layer = wanted._keras_history.operation
+    if x is None and isinstance(layer, InputLayer) and not layer.optional:
+        raise ArgumentError(
+            f"The input '{wanted.name}' is not optional, but None was passed. Please provide a "
+            "valid tensor."
+        )
 
 
 def _shapes(struct):

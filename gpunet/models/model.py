@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from gpunet import saving
+from gpunet.core.state import state
 from gpunet.core.symbolic import KerasTensor, compute_output_spec
 from gpunet.errors import ArgumentError, StateError, received
 from gpunet.layers import Layer
@@ -120,6 +121,17 @@ class Model(Trainer, Layer):
 
     # -- building -------------------------------------------------------------------------------
 
+    def build(self, input_shape: Any = None) -> None:
+        """Makes the weights by running `call` for its shapes, on nothing.
+
+        Args:
+            input_shape: Shape of the input, batch included, or nest of shapes.
+        """
+        if input_shape is not None and not state.calling:
+            compute_output_spec(self.call, map_shapes(KerasTensor, _tuples(input_shape)))
+
+    build._is_default = True  # type: ignore[attr-defined] # layers look for a `build` of one's own
+
     def build_from_config(self, config: dict | None) -> None:
         """Builds the model for the shapes that `get_build_config` returned."""
         if not config:
@@ -144,9 +156,7 @@ class Model(Trainer, Layer):
 
     def _build_for_shapes(self, shapes):
         """Builds by `build` where there is one, else by running `call` for its shapes."""
-        if not getattr(type(self).build, "_is_default", False) and type(self).build not in (
-            Layer.build,
-        ):
+        if not getattr(type(self).build, "_is_default", False):
             self.build(**shapes) if len(shapes) > 1 else self.build(next(iter(shapes.values())))
             return
         names = list(inspect.signature(self.call).parameters)

@@ -1,12 +1,6 @@
-"""Elementwise arithmetic and mathematical functions.
-
-`unary` and `binary` declare an op in one statement: the primitive with its rules, and the public
-function with its docstring. Two operands are brought to one dtype first (JAX's promotion).
-"""
+"""Elementwise arithmetic and mathematical functions, each declared by `unary` or `binary`."""
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -18,188 +12,102 @@ from gpunet.core.state import state
 from gpunet.core.symbolic import public
 from gpunet.core.tensor import FUNCTIONS, Tensor, as_tensor
 from gpunet.core.trace import Symbol
-from gpunet.dtypes import BFLOAT16, numpy_dtype, result_type
+from gpunet.dtypes import BFLOAT16, numpy_dtype
 from gpunet.errors import TraceError
-from gpunet.ops.elementwise_launch import binary_rule, cast_rule, unary_rule, where_rule
+from gpunet.ops.declare import INT32, SCALARS, broadcast_infer
+from gpunet.ops.declare import binary as binary
+from gpunet.ops.declare import cast_primitive as cast_primitive
+from gpunet.ops.declare import cast_to as cast_to
+from gpunet.ops.declare import floating as floating
+from gpunet.ops.declare import identity_primitive as identity_primitive
+from gpunet.ops.declare import operands as operands
+from gpunet.ops.declare import unary as unary
+from gpunet.ops.elementwise_launch import where_rule
 
-cast_primitive = Primitive("cast(x, *, dtype) -> y")
-cast_primitive.array(lambda xp, x, dtype: x.astype(dtype))
-cast_primitive.cuda(cast_rule)
-cast_primitive.infer(lambda x, dtype: Symbol(x.shape, dtype))
-cast_primitive.vjp(lambda g, x_dtype, dtype: cast_to(g, x_dtype))
-
-identity_primitive = Primitive("identity(x) -> y")
-identity_primitive.array(lambda xp, x: x)
-identity_primitive.infer(lambda x: Symbol(x.shape, x.dtype))
-identity_primitive.vjp(lambda g: g)
-
-
-def cast_to(x: Tensor, dtype: np.dtype) -> Tensor:
-    """Returns a tensor in a NumPy dtype: itself where it has that already."""
-    return x if x.data.dtype == dtype else cast_primitive(x, dtype=dtype)
-
-
-def operands(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
-    """Returns two tensor-likes as tensors of one dtype; Python scalars take the other's."""
-    if type(x1) is Tensor and type(x2) is Tensor:
-        if x1.data.dtype == x2.data.dtype:
-            return x1, x2
-    elif type(x1) in _SCALARS:
-        x2 = as_tensor(x2)
-        x1 = x1 if type(x1) is Tensor else _scalar(x1, x2)
-    elif type(x2) in _SCALARS:
-        x1 = as_tensor(x1)
-        x2 = _scalar(x2, x1)
-    else:
-        # NumPy and CuPy arrays follow the tensor they meet to its device.
-        x1 = as_tensor(x1, device=getattr(x2, "device", None) if _is_ours(x2) else None)
-        x2 = as_tensor(x2, device=x1.device)
-    if x1.data.dtype == x2.data.dtype:
-        return x1, x2
-    dtype = numpy_dtype(result_type(x1.data.dtype, x2.data.dtype))
-    return cast_to(x1, dtype), cast_to(x2, dtype)
-
-
-_SCALARS = (int, float, bool)
-_INT32 = np.dtype(np.int32)
-
-
-def _is_ours(x):
-    return hasattr(x, "__gpunet_tensor__") or type(x) is Tensor
-
-
-def _scalar(value, other):
-    """A Python scalar as a tensor on the other operand's device, kept on the host (no copy)."""
-    dtype = other.data.dtype
-    if not (type(value) is float and (dtype.kind == "f" or dtype == BFLOAT16)):
-        dtype = numpy_dtype(result_type(dtype, type(value)))
-    return Tensor(dtype.type(value), other.device)
-
-
-def _broadcast_infer(*xs):
-    return Symbol(np.broadcast_shapes(*[x.shape for x in xs]), xs[0].dtype)
-
-
-def floating(x: Any) -> Tensor:
-    """Returns a tensor-like as a float tensor: integers and bools become `floatx()`."""
-    x = as_tensor(x)
-    if x.data.dtype.kind in "biu":
-        return cast_primitive(x, dtype=numpy_dtype(result_type(x.data.dtype, float)))
-    return x
-
-
-def _counted(x1, x2):
-    x1, x2 = operands(x1, x2)
-    if x1.data.dtype == bool:
-        return cast_to(x1, _INT32), cast_to(x2, _INT32)
-    return x1, x2
-
-
-def _document(f, name, doc, example, arguments):
-    f.__name__ = f.__qualname__ = name
-    f.__module__ = "gpunet.ops"
-    example = f"\n\n    Example:\n        >>> import gpunet\n        {example}" if example else ""
-    f.__doc__ = f"{doc}\n\n    Args:\n{arguments}\n\n    Returns:\n        Tensor.{example}\n    "
-    return public(f)
-
-
-def unary(
-    name: str,
-    doc: str,
-    vjp: Callable | None = None,
-    array: Callable | None = None,
-    example: str = "",
-    to_float: bool = True,
-    result: Any = None,
-    kernel: bool = True,
-) -> Callable:
-    """Declares an op of one operand.
-
-    Args:
-        name: Name of the op; also that of the NumPy function unless `array` is given.
-        doc: First paragraph of the docstring.
-        vjp: Cotangent rule; `None` for ops without a gradient.
-        array: `f(xp, x)`, where NumPy has no function of this name.
-        example: Doctest line(s).
-        to_float: Whether integers are cast to `floatx()` first.
-        result: Dtype of the result where it is not the operand's.
-        kernel: Whether `scalar.cuh` has a functor of this name.
-    """
-    primitive = Primitive(f"{name}(x) -> y")
-    if array is None:
-        primitive.cpu(getattr(np, name))
-        array = lambda xp, x: getattr(xp, name)(x)  # noqa: E731
-    primitive.array(array)
-    if kernel:
-        primitive.cuda(unary_rule(name, partial(array, np), result))
-    primitive.infer(lambda x: Symbol(x.shape, result or x.dtype))
-    if vjp is not None:
-        primitive.vjp(vjp)
-    if to_float:
-
-        def op(x):
-            return primitive(floating(x))
-    else:
-
-        def op(x):
-            return primitive(as_tensor(x))
-
-    return _document(op, name, doc, example, "        x: Tensor of any shape.")
-
-
-def binary(
-    name: str,
-    doc: str,
-    vjp: Callable | None = None,
-    array: Callable | None = None,
-    example: str = "",
-    to_float: bool = False,
-    result: Any = None,
-    kernel: bool = True,
-    names: tuple[str, str] = ("x1", "x2"),
-    count_bools: bool = False,
-) -> Callable:
-    """Declares an op of two operands that broadcast; see `unary`.
-
-    Args:
-        names: Keras's names of the operands.
-        count_bools: Whether two bools are computed with as int32.
-    """
-    primitive = Primitive(f"{name}(x1, x2) -> y")
-    if array is None:
-        primitive.cpu(getattr(np, name))
-        array = lambda xp, x1, x2: getattr(xp, name)(x1, x2)  # noqa: E731
-    primitive.array(array)
-    if kernel:
-        primitive.cuda(binary_rule(name, partial(array, np), result))
-    if result is None:
-        primitive.infer(_broadcast_infer)
-    else:
-        primitive.infer(lambda *xs: Symbol(_broadcast_infer(*xs).shape, result))
-    if vjp is not None:
-        primitive.vjp(vjp)
-    first, second = names
-    convert = _counted if count_bools else operands
-    if to_float:
-
-        def op(x1, x2):
-            x1, x2 = operands(x1, x2)
-            return primitive(floating(x1), floating(x2))
-    elif names == ("x", "y"):
-
-        def op(x, y):
-            return primitive(*convert(x, y))
-    else:
-
-        def op(x1, x2):
-            return primitive(*convert(x1, x2))
-
-    arguments = (
-        f"        {first}: Tensor.\n"
-        f"        {second}: Tensor whose shape broadcasts with that of `{first}`."
-    )
-    return _document(op, name, doc, example, arguments)
-
+__all__ = [
+    "abs",
+    "absolute",
+    "add",
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
+    "bitwise_and",
+    "bitwise_invert",
+    "bitwise_left_shift",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_right_shift",
+    "bitwise_xor",
+    "cast",
+    "cbrt",
+    "ceil",
+    "clip",
+    "cos",
+    "cosh",
+    "deg2rad",
+    "divide",
+    "equal",
+    "exp",
+    "exp2",
+    "expm1",
+    "floor",
+    "floor_divide",
+    "fmax",
+    "fmin",
+    "fmod",
+    "gcd",
+    "greater",
+    "greater_equal",
+    "heaviside",
+    "hypot",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "lcm",
+    "ldexp",
+    "left_shift",
+    "less",
+    "less_equal",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "logaddexp",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "maximum",
+    "minimum",
+    "mod",
+    "multiply",
+    "negative",
+    "nextafter",
+    "not_equal",
+    "power",
+    "rad2deg",
+    "reciprocal",
+    "right_shift",
+    "round",
+    "rsqrt",
+    "sign",
+    "signbit",
+    "sin",
+    "sinh",
+    "sqrt",
+    "square",
+    "subtract",
+    "tan",
+    "tanh",
+    "to_device",
+    "true_divide",
+    "trunc",
+    "where",
+]
 
 # -- arithmetic ---------------------------------------------------------------------------------
 
@@ -456,7 +364,7 @@ def square(x):
         Tensor.
     """
     x = as_tensor(x)
-    return _square(cast_to(x, _INT32) if x.dtype == bool else x)
+    return _square(cast_to(x, INT32) if x.dtype == bool else x)
 
 
 @public
@@ -519,7 +427,7 @@ _where.vjp(
 
 _clip = Primitive("clip(x, low, high) -> y")
 _clip.array(lambda xp, x, low, high: xp.minimum(xp.maximum(x, low), high))
-_clip.infer(_broadcast_infer)
+_clip.infer(broadcast_infer)
 _clip.vjp(
     lambda g, x, low, high: (
         where(logical_and(x >= low, x <= high), g, 0),
@@ -568,7 +476,7 @@ def where(condition, x1=None, x2=None):
         condition = not_equal(condition, 0)
     if x1 is None and x2 is None:
         return FUNCTIONS["nonzero"](condition)
-    if type(x1) in _SCALARS and type(x2) in _SCALARS:
+    if type(x1) in SCALARS and type(x2) in SCALARS:
         x1 = as_tensor(x1, device=condition.device)
     return _where(condition, *operands(x1, x2))
 

@@ -8,7 +8,7 @@ from gpunet.core.tensor import as_tensor
 from gpunet.core.trace import Symbol
 from gpunet.dtypes import BFLOAT16
 from gpunet.errors import ShapeError, received
-from gpunet.ops.elementwise import alias, cast_to, equal, maximum, minimum
+from gpunet.ops.elementwise import cast_to, equal, maximum, minimum
 from gpunet.ops.reduce import (
     axis_tuple,
     documented,
@@ -204,5 +204,13 @@ def _largest(x, axis, keepdims, initial, primitive, pairwise):
     return pairwise(primitive(x, axis=axes, keepdims=bool(keepdims)), initial)
 
 
-amax = alias("amax", max)
-amin = alias("amin", min)
+@public
+def amax(x, axis=None, keepdims=False):
+    """Same as `max`, under its other name."""
+    return max(x, axis, keepdims)
+
+
+@public
+def amin(x, axis=None, keepdims=False):
+    """Same as `min`, under its other name."""
+    return min(x, axis, keepdims)

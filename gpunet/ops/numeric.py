@@ -6,6 +6,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from gpunet.core.gradients import custom_gradient as custom_gradient
 from gpunet.core.gradients import stop_gradient as _stop_gradient
 from gpunet.core.symbolic import public
 from gpunet.core.tensor import Operators, Tensor, as_tensor
@@ -38,6 +39,7 @@ __all__ = [
     "array_equal",
     "conj",
     "conjugate",
+    "custom_gradient",
     "divide_no_nan",
     "fabs",
     "isclose",

@@ -142,17 +142,24 @@ class Optimizer(OptimizerState):
         if not grads:
             return
         with mode(tape=None, autocast=None):
-            pairs = self._checked_pairs(grads, trainable_variables)
-            with_gradient = self._overwrite_directly(pairs)
-            if with_gradient:
-                grads, variables = map(list, zip(*with_gradient, strict=True))
-                if self.loss_scale_factor is not None:
-                    grads = [g / self.loss_scale_factor for g in grads]
-                self._backend_apply_gradients(grads, variables)
-                for variable in variables:
-                    if variable.constraint is not None:
-                        variable.assign(variable.constraint(variable))
-            set_all((self._iterations,), (ops.add(self._iterations.value, self._one),))
+            pairs = self._overwrite_directly(self._checked_pairs(grads, trainable_variables))
+            self._following = following = ops.add(self._iterations.value, self._one)
+            try:
+                self._apply_pairs(pairs)
+            finally:
+                self._following = None
+            set_all((self._iterations,), (following,))
+
+    def _apply_pairs(self, pairs):
+        if not pairs:
+            return
+        grads, variables = map(list, zip(*pairs, strict=True))
+        if self.loss_scale_factor is not None:
+            grads = [g / self.loss_scale_factor for g in grads]
+        self._backend_apply_gradients(grads, variables)
+        for variable in variables:
+            if variable.constraint is not None:
+                variable.assign(variable.constraint(variable))
 
     def _checked_pairs(self, grads, variables):
         if variables is None:

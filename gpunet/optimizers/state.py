@@ -20,6 +20,7 @@ class OptimizerState:
     name: str
     use_ema: bool
     gradient_accumulation_steps: int | None
+    _following: Tensor | None = None  # the count of steps after the one being made
 
     def _make_state(self, learning_rate):
         self.built = False
@@ -72,6 +73,8 @@ class OptimizerState:
 
     def _step_number(self) -> Tensor:
         """The number of this update, from 1."""
+        if self._following is not None and not self.gradient_accumulation_steps:
+            return self._following
         return ops.add(as_tensor(self.iterations), self._one)
 
     @property

@@ -16,9 +16,9 @@ from gpunet.errors import SavingError, received
 # Names of parameters that a call passes; all others are settings.
 _OPERAND_NAMES = (
     "a abs_ angle args array b beta bias branches choicelist condition condlist constant_values "
-    "coordinates data default depthwise_kernel elements elems end_points false_fn fun gamma image1 "
-    "image2 images index indices init init_val inputs kernel key kwargs loop_vars mask mean offset "
-    "operands output output_length output_shape pointwise_kernel pred predictions primals query "
+    "coordinates data default depthwise_kernel elements elems end_points f false_fn fun gamma "
+    "image1 image2 images index indices init init_val inputs kernel key loop_vars mask mean "
+    "offset operands output output_length output_shape pointwise_kernel pred predictions primals query "
     "scale segment_ids sequence_lengths sorted_sequence start start_indices start_points step stop "
     "tangents target target_length targets transform translation true_fn updates value values "
     "variable variance weights x x1 x2 xs y"
@@ -33,10 +33,13 @@ _SETTINGS = {
 }
 _MORE_OPERANDS = {
     ("digitize", "bins"),
+    ("full", "fill_value"),
     ("full_like", "fill_value"),
     ("isclose", "atol"),
     ("isclose", "rtol"),
     ("quantile", "q"),
+    ("nanpercentile", "q"),
+    ("nanquantile", "q"),
     ("percentile", "q"),
 }
 
@@ -52,7 +55,8 @@ _MODULES = {
     "core": "associative_scan cast cond convert_to_tensor fori_loop map saturate_cast scan scatter "
     "scatter_update slice slice_update stop_gradient switch unstack vectorized_map while_loop",
     "math": "cdist erf erfc erfinv extract_sequences fft fft2 ifft2 in_top_k irfft istft logdet "
-    "logsumexp rfft rsqrt segment_max segment_sum stft top_k",
+    "logsumexp rfft rsqrt segment_max segment_min "
+    "segment_prod segment_sum stft top_k",
     "linalg": "cholesky cholesky_inverse det eig eigh inv lstsq lu_factor matrix_rank norm pinv qr "
     "solve solve_triangular svd",
     "image": "affine_transform crop_images elastic_transform extract_patches gaussian_blur "

@@ -24,10 +24,7 @@ from gpunet.saving.registry import (
     get_registered_object,
 )
 
-_UNFIT = (
-    *(TypeError, KeyError, IndexError, AttributeError),
-    *(RecursionError, MemoryError, OverflowError),
-)
+_UNFIT = (TypeError, LookupError, AttributeError, RecursionError, MemoryError, OverflowError)
 _PLAIN = (str, int, float, bool, types.NoneType)
 
 

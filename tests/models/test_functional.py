@@ -22,7 +22,7 @@ def test_the_constructor_of_model_makes_a_functional():
     model = models.Model(inputs=x, outputs=layers.Dense(2)(x), name="small")
     assert type(model) is models.Functional and isinstance(model, models.Model)
     assert model.name == "small" and model.built and not model.compiled
-    assert [layer.name for layer in model.layers][1:] == ["dense"] or len(model.layers) == 2
+    assert [type(layer).__name__ for layer in model.layers] == ["InputLayer", "Dense"]
     assert (model.input_shape, model.output_shape) == ((None, 3), (None, 2))
     assert (model.input is x and model.inputs == [x]) or model.inputs[0] is x
     assert len(model.weights) == 2 and model.count_params() == 8
@@ -68,7 +68,7 @@ def test_inputs_by_name():
     model = models.Model([a, b], [a * 2, b * 3])
     values = {"b": tensor(4, 2), "a": tensor(4, 3)}
     equal(model(values)[1], values["b"] * 3)
-    with pytest.raises(ArgumentError, match="structure"):
+    with pytest.raises(ArgumentError, match='Missing data for input "b"'):
         model({"a": values["a"], "c": values["b"]})
 
 
@@ -149,7 +149,7 @@ def test_training_reaches_all_layers():
 def test_masks_pass_through_the_graph():
     x = layers.Input((4,), dtype="int32")
     embedded = layers.Embedding(5, 3, mask_zero=True)(x)
-    model = models.Model(x, layers.Masking()(embedded))
+    model = models.Model(x, layers.Activation("tanh")(embedded))
     out = model(np.array([[1, 2, 0, 0]]))
     assert out._keras_mask.tolist() == [[True, True, False, False]]
 
@@ -237,7 +237,7 @@ def test_function_alone():
 
 def test_not_connected():
     a, b = layers.Input((2,), name="a"), layers.Input((2,), name="b")
-    with pytest.raises(ArgumentError, match="'b'.*Received: inputs"):
+    with pytest.raises(ArgumentError, match=r"'b'.*Received: inputs"):
         models.Model(a, a + b)
 
 
@@ -273,7 +273,7 @@ def test_reserved_attributes_and_unknown_layers():
     model = models.Model(x, layers.Dense(1, name="only")(x))
     with pytest.raises(AttributeError, match="reserved"):
         model.layers = []
-    with pytest.raises(ArgumentError, match="Existing layers.*only"):
+    with pytest.raises(ArgumentError, match=r"Existing layers.*only"):
         model.get_layer("other")
     with pytest.raises(ArgumentError, match="index 9"):
         model.get_layer(index=9)
@@ -318,7 +318,7 @@ def test_sequential_builds_when_it_knows_the_shape():
     assert model(tensor(5, 3)).shape == (5, 2)
     assert model.built and len(model.weights) == 4 and model.count_params() == 26
     assert [layer.name for layer in model.layers] == ["a", "b"]
-    assert [v.path for v in model.weights][0] == f"{model.name}/a/kernel"
+    assert model.weights[0].path == f"{model.name}/a/kernel"
 
 
 def test_sequential_grows_and_shrinks():
@@ -376,7 +376,7 @@ def test_layers_of_a_stack_take_one_argument():
         def call(self, a, b):
             return a + b
 
-    with pytest.raises((ArgumentError, TypeError), match="single required|missing"):
+    with pytest.raises((ArgumentError, TypeError), match=r"single required|missing"):
         models.Sequential([layers.Input((1,)), Two()])
 
 

@@ -1,6 +1,7 @@
 """Files travel both ways between gpunet and Keras 3."""
 
 import importlib
+import inspect
 import io
 import zipfile
 
@@ -10,6 +11,9 @@ import numpy as np
 import pytest
 
 import gpunet
+from gpunet.core.symbolic import FunctionOperation
+from gpunet.core.tensor import FUNCTIONS
+from gpunet.saving.operations import _NAMES, _by_class, _is_operand, serialize_operation
 from gpunet.saving.registry import _BUILTINS, builtin_home, find_class
 from tests.saving.models import MODELS, data, randomize, values
 
@@ -193,6 +197,28 @@ def test_ops_in_functional_models(direction, tmp_path):
     back.save(again)
     last = source.saving.load_model(again).predict(np.asarray(x), verbose=0)
     np.testing.assert_allclose(y, np.asarray(last), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("module", ["numpy", "nn", "core", "math", "linalg", "image"])
+def test_ops_have_the_class_and_the_arguments_of_keras(module):
+    """For every op that gpunet has too: class, module, and which arguments are settings."""
+    wrong = []
+    theirs = vars(importlib.import_module(f"keras.src.ops.{module}"))
+    for name, cls in theirs.items():
+        ours = _NAMES.get(name) or _by_class().get(name)
+        if ours not in FUNCTIONS or getattr(cls, "__module__", "") != f"keras.src.ops.{module}":
+            continue
+        config = serialize_operation(FunctionOperation(ours))
+        if (config["module"], config["class_name"]) != (f"keras.src.ops.{module}", name):
+            wrong.append(f"{ours} is written as {config}, not as {module}.{name}")
+        known = inspect.signature(FUNCTIONS[ours]).parameters
+        for setting in set(inspect.signature(cls.__init__).parameters) - {"self", "name", "kwargs"}:
+            if setting in known and _is_operand(ours, setting):
+                wrong.append(f"{ours}: {setting} is a setting")
+        for operand in set(inspect.signature(cls.call).parameters) - {"self", "kwargs"}:
+            if operand in known and not _is_operand(ours, operand):
+                wrong.append(f"{ours}: {operand} is an operand")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_every_builtin_is_found_under_the_name_that_keras_gives_it():

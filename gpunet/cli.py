@@ -1,7 +1,6 @@
 """The command line: `python -m gpunet demo` and `python -m gpunet devices`."""
 
 import argparse
-import importlib.metadata
 import os
 import platform
 import sys
@@ -58,7 +57,9 @@ def _demo(options):
     with gpunet.device(options.device or gpunet.backend.device.current_device()) as device:
         (x_train, y_train), (x_test, y_test) = gpunet.datasets.digits.load_data()
         x_train, x_test = (x[..., None].astype("float32") / 16 for x in (x_train, x_test))
-        print(f"Training on {len(x_train)} of scikit-learn's handwritten digits, device {device}.\n")
+        print(
+            f"Training on {len(x_train)} of scikit-learn's handwritten digits, device {device}.\n"
+        )
         first_losses = _first_losses(device, options.seed, x_train, y_train)
         model = _model(options.seed)
         model.summary()
@@ -176,8 +177,3 @@ def _describe_gpu(index):
         f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free, CUDA driver "
         f"{runtime.driverGetVersion()}, CuPy {cupy.__version__}"
     )
-
-
-def versions() -> dict[str, str]:
-    """Returns the versions of the libraries that gpunet computes with."""
-    return {name: importlib.metadata.version(name) for name in ("numpy", "ml_dtypes", "optree")}

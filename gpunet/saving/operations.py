@@ -18,9 +18,9 @@ _OPERAND_NAMES = (
     "a abs_ angle args array b beta bias branches choicelist condition condlist constant_values "
     "coordinates data default depthwise_kernel elements elems end_points f false_fn fun gamma "
     "image1 image2 images index indices init init_val inputs kernel key loop_vars mask mean "
-    "offset operands output output_length output_shape pointwise_kernel pred predictions primals query "
-    "scale segment_ids sequence_lengths sorted_sequence start start_indices start_points step stop "
-    "tangents target target_length targets transform translation true_fn updates value values "
+    "offset operands output output_length output_shape pointwise_kernel pred predictions primals "
+    "query scale segment_ids sequence_lengths sorted_sequence start start_indices start_points step "
+    "stop tangents target target_length targets transform translation true_fn updates value values "
     "variable variance weights x x1 x2 xs y"
 )
 _OPERANDS = frozenset(_OPERAND_NAMES.split())
@@ -55,8 +55,7 @@ _MODULES = {
     "core": "associative_scan cast cond convert_to_tensor fori_loop map saturate_cast scan scatter "
     "scatter_update slice slice_update stop_gradient switch unstack vectorized_map while_loop",
     "math": "cdist erf erfc erfinv extract_sequences fft fft2 ifft2 in_top_k irfft istft logdet "
-    "logsumexp rfft rsqrt segment_max segment_min "
-    "segment_prod segment_sum stft top_k",
+    "logsumexp rfft rsqrt segment_max segment_min segment_prod segment_sum stft top_k",
     "linalg": "cholesky cholesky_inverse det eig eigh inv lstsq lu_factor matrix_rank norm pinv qr "
     "solve solve_triangular svd",
     "image": "affine_transform crop_images elastic_transform extract_patches gaussian_blur "

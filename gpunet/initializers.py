@@ -20,6 +20,7 @@ from gpunet.saving import deserialize_keras_object, serializable, serialize_kera
 from gpunet.saving.lookup import Names
 
 _HOME = "keras.initializers"
+serializable("keras.random")(random.SeedGenerator)  # which stands below `saving`
 
 
 @serializable(_HOME)
@@ -269,7 +270,8 @@ class VarianceScaling(RandomInitializer):
             raise ArgumentError(f"Argument `scale` must be positive float. {received(scale=scale)}")
         if mode not in _MODES:
             raise ArgumentError(
-                f"Invalid `mode` argument: {mode}. Please use one of {_MODES}. {received(mode=mode)}"
+                f"Invalid `mode` argument: {mode}. Please use one of {_MODES}. "
+                + received(mode=mode)
             )
         chosen = str(distribution).lower()
         chosen = "truncated_normal" if chosen == "normal" else chosen
@@ -499,8 +501,8 @@ def get(identifier: Any) -> Any:
     """Returns the initializer that a name, config, array, class, callable or `None` stands for.
 
     Args:
-        identifier: For example `"glorot_uniform"`, `"Zeros"`, a config, an `Initializer`, a function
-            of a shape and a dtype, or the array to start from.
+        identifier: For example `"glorot_uniform"`, `"Zeros"`, a config, an `Initializer`, a
+            function of a shape and a dtype, or the array to start from.
 
     Raises:
         ArgumentError: If the identifier means no initializer.

@@ -120,14 +120,14 @@ class Variable(Operators):
         """The current value as a Tensor (in the compute dtype inside of a layer's call)."""
         scope = state.scope
         x = scope.read(self) if scope is not None else None
-        if x is None:
-            x = Tensor(self._data, self.device)
         tape = state.tape
-        if tape is not None and (x.node is None or x.node.tape is not tape):
+        if tape is None or (x is not None and x.node is not None and x.node.tape is tape):
+            x = Tensor(self._data, self.device) if x is None else x
+        else:
             leaf = self._leaf
             if leaf is None or leaf.tape is not tape:
                 leaf = self.watch(tape) if self._trainable and state.watching else None
-            x = Tensor(x.data, x.device, leaf)
+            x = Tensor(self._data if x is None else x.data, self.device, leaf)
         autocast = state.autocast
         if autocast is not None and self.autocast and self._is_float and x.dtype != autocast:
             return FUNCTIONS["cast"](x, autocast)

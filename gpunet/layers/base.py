@@ -7,7 +7,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from gpunet import dtype_policies, regularizers
 from gpunet.core.state import state
@@ -112,7 +112,7 @@ class Layer(CalledOperation):
         if not getattr(cls.build, "_wraps_build", False):
             cls.build = _wrap_build(cls.build)  # type: ignore[method-assign]
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> "Layer":
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Prepares tracking, and notes the arguments for `get_config`."""
         self = object.__new__(cls)
         self._start_tracking()
@@ -443,7 +443,7 @@ class Layer(CalledOperation):
         return {key: value for key, value in config.items() if key in parameters}
 
     @classmethod
-    def from_config(cls, config: dict) -> "Layer":
+    def from_config(cls, config: dict) -> Self:
         """Returns a layer made from what `get_config` returned."""
         if isinstance(config.get("dtype"), dict):
             config = {**config, "dtype": dtype_policies.deserialize(config["dtype"])}

@@ -3,7 +3,7 @@
 import inspect
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from gpunet import ops
 from gpunet.core.symbolic import KerasTensor, compute_output_spec, flatten, map_structure
@@ -122,7 +122,7 @@ class Lambda(Layer):
     @classmethod
     def from_config(
         cls, config: dict, custom_objects: dict | None = None, safe_mode: bool | None = None
-    ) -> "Lambda":
+    ) -> Self:
         """Returns the layer of a config.
 
         Raises:
@@ -218,7 +218,7 @@ class Wrapper(Layer):
         return {**super().get_config(), "layer": serialize_keras_object(self.layer)}
 
     @classmethod
-    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "Wrapper":
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> Self:
         """Returns the layer of a config."""
         config = dict(config)
         config["layer"] = deserialize_keras_object(config["layer"], custom_objects)

@@ -1,7 +1,7 @@
 """Wrappers of layers for sequences: Bidirectional and TimeDistributed."""
 
 import copy
-from typing import Any
+from typing import Any, Self
 
 from gpunet import ops
 from gpunet.errors import ArgumentError, ShapeError, StateError, received
@@ -174,7 +174,7 @@ class Bidirectional(Layer):
         return {**super().get_config(), **config}
 
     @classmethod
-    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "Bidirectional":
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> Self:
         """Returns the layer of a config."""
         config = dict(config)
         for name in ("layer", "backward_layer"):

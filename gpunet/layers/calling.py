@@ -25,9 +25,7 @@ from gpunet.layers.input_spec import assert_input_compatibility
 from gpunet.layers.signature import Arguments, CallSignature, is_symbolic, is_tensor
 from gpunet.layers.state import StatefulOperation
 
-State.calling = False  # whether a layer is being called in this thread
-State.training = None  # the `training` argument of the layer being called
-State.context = None  # the other arguments that reach sublayers, by name
+# type: ignore[attr-defined] on the next lines: these belong to layers, not to the core.
 
 _MAX_SEEN = 64
 _PLAIN_ERRORS = (ValueError, TypeError, RuntimeError)
@@ -37,7 +35,7 @@ class _Plan:
     """What the fast way of calling a built layer needs to know.
 
     Attributes:
-        seen: The (shape, dtype) pairs of inputs that passed the checks as they were.
+        seen: Shapes and dtypes of inputs that passed the checks as they were.
         training: Whether `call` takes `training`; `training_default` is its default.
         cast: Dtype that variables are read in by themselves; `inner_cast` within another layer.
         masks: Whether `compute_mask` has something to do without an incoming mask.
@@ -81,9 +79,6 @@ class CalledOperation(StatefulOperation):
     activity_regularizer: Any
     autocast: bool
     built: bool
-    compute_dtype: str
-    input_dtype: str
-    variable_dtype: str
 
     # -- calling --------------------------------------------------------------------------------
 
@@ -94,22 +89,21 @@ class CalledOperation(StatefulOperation):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the layer on tensors, arrays or KerasTensors, and nests of them."""
         plan = self._plan
-        if plan is not None and len(args) == 1:
-            x = args[0]
-            if (
-                type(x) is Tensor
-                and (x.data.shape, x.data.dtype) in plan.seen
-                and getattr(x, "_keras_mask", None) is None
-                and state.context is None
-            ):
+        if plan is not None and state.context is None:
+            if len(args) == 1 and type(x := args[0]) is Tensor:
+                plain = getattr(x, "_keras_mask", None) is None
+                key = (x.data.shape, x.data.dtype) if plain else None
+            else:
+                key = _plain_key(args)
+            if key in plan.seen:
                 if not kwargs:
-                    return self._fast_call(plan, x, state.training, plan.training_default)
+                    return self._fast_call(plan, args, state.training, plan.training_default)
                 if len(kwargs) == 1 and kwargs.get("training") is not None:
-                    return self._fast_call(plan, x, kwargs["training"], None)
+                    return self._fast_call(plan, args, kwargs["training"], None)
         return self._slow_call(args, kwargs)
 
-    def _fast_call(self, plan, x, training, default):
-        """Calls `call` on a tensor that needs no conversion, check or mask."""
+    def _fast_call(self, plan, args, training, default):
+        """Calls `call` on tensors that need no conversion, check or mask."""
         cast, top, outer = state.autocast, not state.calling, state.training
         if top:
             state.calling = True
@@ -120,9 +114,9 @@ class CalledOperation(StatefulOperation):
         state.training = training
         try:
             if plan.training and training is not None:
-                y = self.call(x, training=training)
+                y = self.call(*args, training=training)
             else:
-                y = self.call(x)
+                y = self.call(*args)
         except Exception as error:
             self._name_error(error)
             raise
@@ -131,7 +125,7 @@ class CalledOperation(StatefulOperation):
             if top:
                 state.calling = False
         if plan.masks:
-            self._set_masks(x, y, None)
+            self._set_masks(args[0], y, _masks_of(args[0]))
         return y
 
     def _slow_call(self, args, kwargs):
@@ -170,25 +164,28 @@ class CalledOperation(StatefulOperation):
         return outputs
 
     def _remember(self, given, used):
-        """Lets later calls like this one take the fast way."""
+        """Lets later calls like this one take the fast way, if nothing was converted."""
         if not self._called:
             self._called = True
-        if len(given) != 1 or type(given[0]) is not Tensor or used[0] is not given[0]:
+        if self.activity_regularizer is not None or not self.built or state.symbolic:
             return
-        if self.activity_regularizer is None and self.built and not state.symbolic:
-            if self._plan is None:
-                self.__dict__["_plan"] = _Plan(self)
-            seen = self._plan.seen
-            if len(seen) >= _MAX_SEEN:
-                seen.clear()
-            seen.add((given[0].data.shape, given[0].data.dtype))
+        alone = len(given) == 1 and type(given[0]) is Tensor
+        key = _plain_key(given)
+        if key is None or any(a is not b for a, b in zip(_items(given), _items(used), strict=True)):
+            return
+        if self._plan is None:
+            self.__dict__["_plan"] = _Plan(self)
+        seen = self._plan.seen
+        if len(seen) >= _MAX_SEEN:
+            seen.clear()
+        seen.add(key[1:] if alone else key)
 
     def _convert(self, nest):
         """Arrays become tensors; floats are cast to the compute dtype."""
         dtype = self.input_dtype
         cast = self.autocast and is_float(dtype)
 
-        def convert(x):
+        def convert(x: Any) -> Any:
             if not isinstance(x, Operators):
                 if not hasattr(x, "__array__") and not hasattr(x, "__dlpack__"):
                     return x
@@ -334,6 +331,22 @@ class CalledOperation(StatefulOperation):
             error.args = (where + text,)
         else:
             error.add_note(f"This error happened in the call of {where.removesuffix(': ')}.")
+
+
+def _items(args):
+    """The tensors of the positional arguments, or of the list that is the only one."""
+    return args[0] if len(args) == 1 and type(args[0]) in (list, tuple) else args
+
+
+def _plain_key(args):
+    """What decides how to call on tensors without masks: shapes and dtypes; else `None`."""
+    items = _items(args)
+    key: list[Any] = [len(args) == 1]
+    for x in items:
+        if type(x) is not Tensor or getattr(x, "_keras_mask", None) is not None:
+            return None
+        key += (x.data.shape, x.data.dtype)
+    return tuple(key) if len(key) > 1 else None
 
 
 def _cast(x, dtype):

@@ -1,7 +1,7 @@
 """Layers that prepare data: Rescaling and Normalization."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -59,7 +59,7 @@ class Rescaling(Layer):
         return {**super().get_config(), **config}
 
     @classmethod
-    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "Rescaling":
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> Self:
         """Returns the layer of a config."""
         values = {
             name: deserialize_keras_object(config[name], custom_objects)

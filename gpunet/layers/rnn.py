@@ -1,6 +1,6 @@
 """RNN: a cell applied step by step to sequences."""
 
-from typing import Any
+from typing import Any, Self
 
 from gpunet import activations, ops
 from gpunet.core.symbolic import flatten, map_structure
@@ -218,7 +218,7 @@ class RNN(Layer):
         return {**super().get_config(), **config}
 
     @classmethod
-    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "RNN":
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> Self:
         """Returns the layer of a config."""
         if "cell" not in config:
             return super().from_config(config)

@@ -1,7 +1,7 @@
 """Cells: one step of a recurrent layer."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 from gpunet import initializers, ops, random
 from gpunet.core.symbolic import flatten
@@ -500,7 +500,7 @@ class StackedRNNCells(Layer):
         return {**super().get_config(), "cells": cells}
 
     @classmethod
-    def from_config(cls, config: dict, custom_objects: dict | None = None) -> "StackedRNNCells":
+    def from_config(cls, config: dict, custom_objects: dict | None = None) -> Self:
         """Returns the cell of a config."""
         cells = [deserialize_keras_object(cell, custom_objects) for cell in config["cells"]]
         return super().from_config({**config, "cells": cells})

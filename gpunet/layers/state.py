@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,20 @@ class StatefulOperation(Operation):
     _is_layer = True
     _tracker: Tracker
     _trainable: bool
+    _trainable_variables: list
+    _non_trainable_variables: list
+    _layers: list
+    _metrics: list
+    _seed_generators: list
+    _losses: list
+    _loss_ids: set
+    _losses_override: list
+    _kept: dict
+    built: bool
+
+    if TYPE_CHECKING:  # layers set many of their attributes by name
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def _start_tracking(self) -> None:
         """Gives a new object its empty lists, before `__init__` runs."""

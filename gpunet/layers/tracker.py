@@ -55,11 +55,11 @@ class Tracker:
     """
 
     def __init__(self) -> None:
-        self.trainable: list[Variable] = Store()
-        self.non_trainable: list[Variable] = Store()
-        self.layers: list[Any] = Store()
-        self.metrics: list[Any] = Store()
-        self.seed_generators: list[SeedGenerator] = Store()
+        self.trainable: list = Store()
+        self.non_trainable: list = Store()
+        self.layers: list = Store()
+        self.metrics: list = Store()
+        self.seed_generators: list = Store()
         self.locked = False
         self.message = LOCKED
 

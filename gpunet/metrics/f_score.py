@@ -21,8 +21,8 @@ class FBetaScore(Metric):
     `(1 + beta**2) * precision * recall / (beta**2 * precision + recall)`.
 
     Args:
-        average: `None` for one score for each class, `"micro"` for one of all samples, `"macro"` for
-            the mean over classes, `"weighted"` for that mean weighted by how often a class occurs.
+        average: `None` for one score a class, `"micro"` for one of all samples, `"macro"` for the
+            mean over classes, `"weighted"` for that mean weighted by how often a class occurs.
         beta: How much more recall counts than precision; above 0.
         threshold: Above it a score counts as positive; `None` for the highest score only.
         name: Name.
@@ -144,10 +144,9 @@ class F1Score(FBetaScore):
         ArgumentError: If an argument is out of range.
 
     Example:
-        >>> F1Score(threshold=0.5)(
-        ...     [[1, 0], [0, 1]], [[0.9, 0.1], [0.2, 0.8]]
-        ... ).numpy().round().tolist()
-        [1.0, 1.0]
+        >>> score = F1Score(average="macro", threshold=0.5)
+        >>> round(score([[1, 0], [0, 1]], [[0.9, 0.1], [0.2, 0.8]]).item(), 4)
+        1.0
     """
 
     def __init__(

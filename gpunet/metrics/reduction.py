@@ -109,12 +109,20 @@ class Mean(Metric):
 
     def update_state(self, values: Any, sample_weight: Any = None) -> None:
         """Takes values into the mean, each with its weight."""
+        if type(sample_weight) in (int, float):  # such as the batch size, in every step of `fit`
+            self._add(values, None, sample_weight)
+        else:
+            self._add(values, sample_weight, 1)
+
+    def _add(self, values, sample_weight, factor):
         values, weight = reduce_to_samplewise_values(values, sample_weight, ops.mean, self.dtype)
         if weight is not None:
             count: Any = ops.sum(weight)
         else:
             count = float(values.shape[0]) if values.shape else 1.0
         total = ops.sum(values) if values.shape else values
+        if factor != 1:
+            total, count = total * factor, count * factor
         self.total.assign(self.total.value + total)
         self.count.assign(self.count.value + count)
 

@@ -1,5 +1,6 @@
-"""Loss functions of classifiers: targets are labels or probabilities, predictions probabilities or
-logits. See `loss.py` for what they share with the others.
+"""Loss functions of classifiers. See `loss.py` for what they share with the others.
+
+Targets are labels or probabilities; predictions are probabilities or logits.
 """
 
 import warnings

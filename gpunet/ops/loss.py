@@ -281,7 +281,7 @@ def squared_hinge(y_true: Any, y_pred: Any) -> Tensor:
 
 
 def categorical_hinge(y_true: Any, y_pred: Any) -> Tensor:
-    """Returns `max(1 + max((1 - y_true) * y_pred) - sum(y_true * y_pred), 0)` for one-hot labels."""
+    """Returns the margin loss `max(1 + max((1 - y_true) * y_pred) - sum(y_true * y_pred), 0)`."""
     y_true, y_pred = matched(y_true, y_pred)
     right = ops.sum(y_true * y_pred, axis=-1)
     wrong = ops.max((1.0 - y_true) * y_pred, axis=-1)

@@ -19,9 +19,9 @@ _OPERAND_NAMES = (
     "coordinates data default depthwise_kernel elements elems end_points f false_fn fun gamma "
     "image1 image2 images index indices init init_val inputs kernel key loop_vars mask mean "
     "offset operands output output_length output_shape pointwise_kernel pred predictions primals "
-    "query scale segment_ids sequence_lengths sorted_sequence start start_indices start_points step "
-    "stop tangents target target_length targets transform translation true_fn updates value values "
-    "variable variance weights x x1 x2 xs y"
+    "query scale segment_ids sequence_lengths sorted_sequence start start_indices start_points "
+    "step stop tangents target target_length targets transform translation true_fn updates value "
+    "values variable variance weights x x1 x2 xs y"
 )
 _OPERANDS = frozenset(_OPERAND_NAMES.split())
 _SETTINGS = {

@@ -198,7 +198,9 @@ def test_get():
     assert losses.get(instance) is instance
     assert isinstance(losses.get("MeanSquaredError"), losses.MeanSquaredError)
     assert isinstance(losses.get(losses.Hinge), losses.Hinge)
-    assert losses.get({"class_name": "Huber", "config": {"delta": 2.0}})._fn_kwargs == {"delta": 2.0}
+    assert losses.get({"class_name": "Huber", "config": {"delta": 2.0}})._fn_kwargs == {
+        "delta": 2.0
+    }
     with pytest.raises(gpunet.errors.ArgumentError, match=r"mean_squared_error.*Received"):
         losses.get("mean_squared_eror")
     with pytest.raises(gpunet.errors.ArgumentError, match="loss identifier"):
@@ -225,7 +227,9 @@ def test_nothing_is_broadcast(name, y_true, y_pred):
     assert "Received" in str(error.value)
 
 
-@pytest.mark.parametrize(("y_true", "y_pred"), [((4,), (4, 1)), ((4, 1), (4,)), ((4, 3, 1), (4, 3))])
+@pytest.mark.parametrize(
+    ("y_true", "y_pred"), [((4,), (4, 1)), ((4, 1), (4,)), ((4, 3, 1), (4, 3))]
+)
 def test_an_axis_of_length_one_may_be_left_out(y_true, y_pred, rng):
     x, y = rng.random(y_true).astype("float32"), rng.random(y_pred).astype("float32")
     close(losses.MeanSquaredError()(x, y), keras.losses.MeanSquaredError()(x, y))

@@ -12,7 +12,18 @@ from gpunet import optimizers
 from gpunet.core.trace import trace
 
 SHAPES = {"kernel": (3, 4), "bias": (4,), "scale": ()}
-NAMES = "SGD Adam AdamW RMSprop Adagrad Adadelta Adamax Nadam Lion Lamb".split()
+NAMES = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "RMSprop",
+    "Adagrad",
+    "Adadelta",
+    "Adamax",
+    "Nadam",
+    "Lion",
+    "Lamb",
+]
 OWN = {
     "SGD": [{"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"momentum": 0.5}],
     "Adam": [{"beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-3}, {"amsgrad": True}],
@@ -90,7 +101,11 @@ def test_steps_equal_those_of_keras(name, options, rng):
         check_equal(ours, theirs)
     assert len(mine.variables) == len(reference.variables)
     for x, y in zip(mine.variables, reference.variables, strict=True):
-        assert (numberless(x.path), x.shape, x.dtype) == (numberless(y.path), tuple(y.shape), y.dtype)
+        assert (numberless(x.path), x.shape, x.dtype) == (
+            numberless(y.path),
+            tuple(y.shape),
+            y.dtype,
+        )
     check_equal(mine.variables, reference.variables, atol=1e-5)
     mine.finalize_variable_values(ours)
     reference.finalize_variable_values(theirs)

@@ -21,9 +21,7 @@ CASES = {
         case(*_weights(7), _RATE, weight_decay=0.5),
     ],
     "momentum_update": [
-        case(
-            *_weights(*s, slots=1), _RATE, momentum=0.75, nesterov=nesterov, weight_decay=decay
-        )
+        case(*_weights(*s, slots=1), _RATE, momentum=0.75, nesterov=nesterov, weight_decay=decay)
         for s in SHAPES
         for nesterov, decay in ((False, 0.0), (True, 0.0), (False, 0.5), (True, 0.5))
     ],
@@ -77,7 +75,5 @@ CASES = {
         case(normal(4, 7)),
         case(normal(4, 7), normal(), normal(0, 3), normal(33)),
     ],
-    "average_update": [
-        case(normal(*s), normal(*s), momentum=0.75) for s in ((3, 5), (), (0, 2))
-    ],
+    "average_update": [case(normal(*s), normal(*s), momentum=0.75) for s in ((3, 5), (), (0, 2))],
 }

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
-import numpy as np
-
 from gpunet.backend.device import Device
 from gpunet.core.primitive import REGISTRY
 from gpunet.core.state import mode, state
@@ -23,29 +21,15 @@ class Node:
 
     __slots__ = ("attributes", "device", "kept", "number", "op", "outs", "parents", "tape")
 
-    def __init__(self, tape: "Tape", device: Device, op: Any = None, attributes: Any = None):
+    def __init__(self, tape, device, outs, op=None, attributes=None, parents=(), kept=None):
         self.tape, self.device, self.op, self.attributes = tape, device, op, attributes
+        self.outs = outs  # (shape, dtype) of each result
+        self.parents = parents  # (node or None, slot, shape) of each input
+        self.kept = kept  # what the vjp needs; the op's `keeps` says what each is
         tape.count = self.number = tape.count + 1
-        self.parents: Sequence[tuple[Any, int, tuple]] = ()  # (node or None, slot, shape)
-        self.outs: list[tuple[tuple, np.dtype]] = []
-        self.kept: list[Any] | None = []
 
 
 _number = attrgetter("number")
-
-
-class _Kept:
-    """An array the vjp needs, and where it stands on the tape."""
-
-    __slots__ = ("data", "node", "slot")
-    OWN = object()  # stands for "the node that keeps it", which would be a reference cycle
-
-    def __init__(self, data, node, slot):
-        self.data, self.node, self.slot = data, node, slot
-
-    def restore(self, owner):
-        node = owner if self.node is _Kept.OWN else self.node
-        return Tensor(self.data, owner.device, node, self.slot)
 
 
 class Tape:
@@ -61,9 +45,7 @@ class Tape:
         data = x.data
         if data.dtype.kind in "iub":
             raise DTypeError(f"Only float tensors have gradients. Received: dtype={x.dtype}")
-        node = Node(self, x.device)
-        node.outs = [(data.shape, data.dtype)]
-        return node
+        return Node(self, x.device, [(data.shape, data.dtype)])
 
     def watch(self, x: Tensor) -> Tensor:
         """Makes a tensor a leaf, unless it is on this tape already; returns it."""
@@ -73,47 +55,50 @@ class Tape:
 
     def record(self, op: Any, attributes: dict, inputs: Sequence[Tensor], outs: Any) -> None:
         """Makes a node with what the vjp of `op` needs, and points the results at it."""
-        rules = op.rules
-        if "vjp" not in rules and "composite" not in rules:
+        if not op.differentiable:
             return
         outs = outs if type(outs) is tuple else (outs,)
-        node = Node(self, outs[0].device, op, attributes)
         parents = []
         for x in inputs:
             parent = x.node
             if parent is not None and parent.tape is not self:
                 parent = None
             parents.append((parent, x.slot, x.data.shape))
-        node.parents = parents
-        node.outs = [(y.data.shape, y.data.dtype) for y in outs]
-        if "vjp" in rules:
-            node.kept = [_keep(kind, i, parents, inputs, outs) for kind, i in op.keeps]
-        else:  # the gradient of the composite needs all inputs
-            node.kept = [_Kept(x.data, p[0], p[1]) for x, p in zip(inputs, parents, strict=True)]
+        kept = [_keep(kind, i, inputs, outs) for kind, i in op.keeps]
+        shapes = [(y.data.shape, y.data.dtype) for y in outs]
+        node = Node(self, outs[0].device, shapes, op, attributes, parents, kept)
         for slot, y in enumerate(outs):
             if y.data.dtype.kind not in "biu":
                 y.node, y.slot = node, slot
 
 
-def _keep(kind, index, parents, inputs, outs):
+def _keep(kind, index, inputs, outs):
+    """What a node stores; shapes and places on the tape are in its parents already."""
     if kind == "value":
-        return _Kept(inputs[index].data, parents[index][0], parents[index][1])
+        return inputs[index].data
     if kind == "output":
-        return _Kept(outs[index].data, _Kept.OWN, index)
-    if kind == "shape":
-        return parents[index][2]
+        return outs[index].data
+    if kind == "values":
+        return [x.data for x in inputs[index:]]
     if kind == "dtype":
         return inputs[index].data.dtype
+    return [x.data.dtype for x in inputs[index:]] if kind == "dtypes" else None
+
+
+def _restore(kind, index, data, node):
+    """What a vjp gets for something kept: the inverse of `_keep`."""
+    if kind == "value":
+        parent, slot, _ = node.parents[index]
+        return Tensor(data, node.device, parent, slot)
+    if kind == "output":
+        return Tensor(data, node.device, node, index)
+    if kind == "shape":
+        return node.parents[index][2]
     if kind == "needs":
-        return tuple([parent[0] is not None for parent in parents])
-    kind = kind.removeprefix("all_")
-    return [_keep(kind, i, parents, inputs, outs) for i in range(index, len(inputs))]
-
-
-def _restore(kept, owner):
-    if type(kept) is _Kept:
-        return kept.restore(owner)
-    return [_restore(k, owner) for k in kept] if type(kept) is list else kept
+        return tuple([parent[0] is not None for parent in node.parents])
+    if kind == "values":
+        return [_restore("value", i, x, node) for i, x in enumerate(data, index)]
+    return [parent[2] for parent in node.parents[index:]] if kind == "shapes" else data
 
 
 def backpropagate(
@@ -201,10 +186,12 @@ def _pull(node, gs):
     if len(gs) > 1:
         pairs = zip(gs, node.outs, strict=True)
         gs = [full(*out, 0, node.device) if g is None else g for g, out in pairs]
-    kept = [_restore(k, node) for k in node.kept]
+    keeps = zip(node.op.keeps, node.kept, strict=True)
+    kept = [_restore(kind, i, data, node) for (kind, i), data in keeps]
     rule = node.op.rules.get("vjp")
     if rule is None:
-        return _pull_composite(node.op.rules["composite"], kept, gs, node.attributes)
+        inputs = [*kept[:-1], *kept[-1]] if node.op.variadic else kept
+        return _pull_composite(node.op.rules["composite"], inputs, gs, node.attributes)
     result = rule(gs[0] if len(gs) == 1 else tuple(gs), *kept, **node.attributes)
     return result if type(result) in (tuple, list) else (result,)
 

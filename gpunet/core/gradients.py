@@ -204,12 +204,9 @@ def value_and_grad(f: Callable, argnums: int | tuple[int, ...] = 0) -> Callable:
 
 
 def _as_sources(argument, tape):
-    if not optree.tree_leaves(argument, is_leaf=_is_leaf):
-        return argument
-    if not isinstance(argument, dict) and not any(
-        isinstance(x, Operators) for x in _leaves(argument)
-    ):
-        return fresh_leaf(as_tensor(argument))
+    found = _leaves(argument)
+    if found and not isinstance(argument, dict) and not any(map(_is_leaf, found)):
+        return fresh_leaf(as_tensor(argument))  # numbers, in lists or not
 
     def source(x):
         if isinstance(x, Variable):
@@ -242,6 +239,7 @@ class _CustomOp:
 
     name = "custom_gradient"
     keeps: tuple = ()
+    differentiable = True
 
     def __init__(self, pull):
         self.rules = {"vjp": pull}

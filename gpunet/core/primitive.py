@@ -64,6 +64,7 @@ class Primitive:
         self.outputs = re.findall(r"\w+", match[3])
         self.rules: dict[str, Callable] = {}
         self.keeps: list[tuple[str, int]] = []
+        self.differentiable = False
         self._run: dict[Device, Callable] = {}
         REGISTRY[self.name] = self
 
@@ -74,6 +75,8 @@ class Primitive:
 
     def composite(self, f: Callable) -> Callable:
         """The meaning in smaller ops, on tensors: the default of every other rule."""
+        if not self.differentiable:  # its gradient needs all inputs; a vjp says what it needs
+            self.keeps = [self._keep(name) for name in self.inputs]
         return self._rule("composite", f)
 
     def array(self, f: Callable) -> Callable:
@@ -111,6 +114,8 @@ class Primitive:
     def _rule(self, kind, f):
         self.rules[kind] = f
         self._run.clear()
+        if kind in ("composite", "vjp"):
+            self.differentiable = True
         return f
 
     def _keep(self, name):
@@ -123,7 +128,7 @@ class Primitive:
         if base in self.inputs:
             index = self.inputs.index(base)
             last = self.variadic and index == len(self.inputs) - 1
-            return ("all_" + kind if last else kind), index
+            return (kind + "s" if last else kind), index
         if kind == "value" and base in self.outputs:
             return "output", self.outputs.index(base)
         raise ValueError(f"The vjp of {self.name} names {name!r}, which is no input or output.")

@@ -101,11 +101,6 @@ class CallNode:
             y._keras_history = KerasHistory(operation, len(operation._inbound_nodes) - 1, i)
 
     @property
-    def outputs(self) -> list[KerasTensor]:
-        """The results of the call."""
-        return self.output_tensors
-
-    @property
     def parent_nodes(self) -> list["CallNode"]:
         """The calls that made the inputs of this one."""
         parents = []

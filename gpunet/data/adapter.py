@@ -45,6 +45,13 @@ class DataAdapter:
         """Samples in the last batch, if it is smaller."""
         return None
 
+    def first_batch(self) -> Any:
+        """Returns a batch from which shapes can be told, if that takes nothing from the data.
+
+        Data that can be read only once, or only by starting an epoch, return `None`.
+        """
+        return None
+
     def get_numpy_iterator(self) -> Iterator[Any]:
         """Yields the batches of one epoch as NumPy arrays."""
         for batch in self.batches():

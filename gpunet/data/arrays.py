@@ -91,6 +91,10 @@ class ArrayDataAdapter(DataAdapter):
         """Samples in the last batch, if it is smaller."""
         return self._num_samples % self._batch_size or None
 
+    def first_batch(self) -> Any:
+        """Returns the first rows; no order is drawn for it."""
+        return self._structure.unflatten([a[: self._batch_size] for a in self._arrays])
+
     def batches(self) -> Iterator[Any]:
         """Yields the batches of one epoch, as arrays where the data are."""
         structure = self._structure

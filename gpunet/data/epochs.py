@@ -70,13 +70,16 @@ class EpochIterator:
             self._iterator = None
 
     def peek(self) -> Any:
-        """Returns the first batch; it still comes first when the epoch is iterated over.
+        """Returns a batch from which shapes can be told; the next epoch loses nothing by it.
 
         Raises:
             ArgumentError: If there is none.
         """
         if not self._peeked:
             self._begin()
+            batch = self.data_adapter.first_batch()
+            if batch is not None:
+                return batch
             self._iterator = iter(self._get_iterator())
             self._peeked = list(itertools.islice(self._iterator, 1))
         if not self._peeked:

@@ -151,6 +151,10 @@ class PyDatasetAdapter(DataAdapter):
             name = f"PyDataset.__getitem__({index})"
             yield weigh_classes(batch, self._class_weight, name)
 
+    def first_batch(self) -> Any:
+        """Returns batch 0; no order is drawn for it."""
+        return weigh_classes(self.py_dataset[0], self._class_weight, "PyDataset.__getitem__(0)")
+
     @property
     def num_batches(self) -> int | None:
         """Batches in an epoch; `None` for an endless dataset."""

@@ -284,11 +284,11 @@ class Softmax(_Elementwise):
             mask = mask if mask.dtype == "bool" else ops.greater(mask, 0.5)
             low = -3e4 if inputs.dtype == "float16" else -1e9
             inputs = ops.where(mask, inputs, ops.cast(low, inputs.dtype))
-        axes = tuple(self.axis) if isinstance(self.axis, (list, tuple)) else (self.axis,)
-        if len(axes) > 1:
-            outputs = ops.exp(inputs - ops.logsumexp(inputs, axis=axes, keepdims=True))
-        else:
+        axes: tuple = tuple(self.axis) if isinstance(self.axis, (list, tuple)) else (self.axis,)
+        if len(axes) == 1:
             outputs = activations.softmax(inputs, axis=axes[0])
+        else:
+            outputs = ops.exp(inputs - ops.logsumexp(inputs, axis=axes, keepdims=True))
         return outputs if mask is None else ops.where(mask, outputs, ops.cast(0, outputs.dtype))
 
     def get_config(self) -> dict:

@@ -97,7 +97,9 @@ class BatchNormalization(AxisNormalization):
             gamma_constraint=gamma_constraint,
         )
         self.supports_masking = True
-        self.gamma = self.beta = self.moving_mean = self.moving_variance = None
+        self.gamma = self.beta = None
+        self.moving_mean: Any = None
+        self.moving_variance: Any = None
 
     def build(self, input_shape: Any) -> None:
         """Makes `gamma`, `beta` and the moving statistics."""

@@ -139,17 +139,16 @@ class Bidirectional(Layer):
         """Returns the mask of the input if all outputs are returned."""
         mask = mask[0] if isinstance(mask, (list, tuple)) else mask
         output = mask if self.return_sequences else None
-        output = (output, output) if self.merge_mode is None else output
-        if not self.return_state:
-            return output
-        nothing = [None] * (2 * len(self.forward_layer.state_size))
-        return [*output, *nothing] if self.merge_mode is None else [output, *nothing]
+        outputs = (output, output) if self.merge_mode is None else (output,)
+        if self.return_state:
+            return [*outputs, *[None] * (2 * len(self.forward_layer.state_size))]
+        return outputs if self.merge_mode is None else output
 
     @property
     def states(self) -> tuple | None:
         """The states of both layers, if they are stateful and built."""
-        both = self.forward_layer.states, self.backward_layer.states
-        return None if None in [s if s is None else 0 for s in both] else (*both[0], *both[1])
+        forward, backward = self.forward_layer.states, self.backward_layer.states
+        return None if forward is None or backward is None else (*forward, *backward)
 
     def reset_state(self) -> None:
         """Sets the states of stateful layers to 0.

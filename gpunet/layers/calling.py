@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from gpunet.core.state import State, state
+from gpunet.core.state import state
 from gpunet.core.symbolic import (
     CallNode,
     KerasTensor,
@@ -23,9 +23,7 @@ from gpunet.dtypes import is_float, numpy_dtype, standardize_dtype
 from gpunet.errors import ArgumentError, DTypeError, GpunetError, StateError, received
 from gpunet.layers.input_spec import assert_input_compatibility
 from gpunet.layers.signature import Arguments, CallSignature, is_symbolic, is_tensor
-from gpunet.layers.state import StatefulOperation
-
-# type: ignore[attr-defined] on the next lines: these belong to layers, not to the core.
+from gpunet.layers.state import StatefulOperation, calls
 
 _MAX_SEEN = 64
 _PLAIN_ERRORS = (ValueError, TypeError, RuntimeError)
@@ -89,7 +87,7 @@ class CalledOperation(StatefulOperation):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Calls the layer on tensors, arrays or KerasTensors, and nests of them."""
         plan = self._plan
-        if plan is not None and state.context is None:
+        if plan is not None and calls.context is None:
             if len(args) == 1 and type(x := args[0]) is Tensor:
                 plain = getattr(x, "_keras_mask", None) is None
                 key = (x.data.shape, x.data.dtype) if plain else None
@@ -97,21 +95,21 @@ class CalledOperation(StatefulOperation):
                 key = _plain_key(args)
             if key in plan.seen:
                 if not kwargs:
-                    return self._fast_call(plan, args, state.training, plan.training_default)
+                    return self._fast_call(plan, args, calls.training, plan.training_default)
                 if len(kwargs) == 1 and kwargs.get("training") is not None:
                     return self._fast_call(plan, args, kwargs["training"], None)
         return self._slow_call(args, kwargs)
 
     def _fast_call(self, plan, args, training, default):
         """Calls `call` on tensors that need no conversion, check or mask."""
-        cast, top, outer = state.autocast, not state.calling, state.training
+        cast, top, outer = state.autocast, not calls.calling, calls.training
         if top:
-            state.calling = True
+            calls.calling = True
             self._clear_losses()
         state.autocast = plan.cast if cast is None else plan.inner_cast
         if training is None:
             training = default
-        state.training = training
+        calls.training = training
         try:
             if plan.training and training is not None:
                 y = self.call(*args, training=training)
@@ -121,9 +119,9 @@ class CalledOperation(StatefulOperation):
             self._name_error(error)
             raise
         finally:
-            state.autocast, state.training = cast, outer
+            state.autocast, calls.training = cast, outer
             if top:
-                state.calling = False
+                calls.calling = False
         if plan.masks:
             self._set_masks(args[0], y, _masks_of(args[0]))
         return y
@@ -131,8 +129,8 @@ class CalledOperation(StatefulOperation):
     def _slow_call(self, args, kwargs):
         self._check_super_called()
         given, symbolic = (args, dict(kwargs)), is_symbolic((args, kwargs))
-        top, before = not state.calling, (state.training, state.context)
-        was_built, state.calling = self.built, True
+        top, before = not calls.calling, (calls.training, calls.context)
+        was_built, calls.calling = self.built, True
         try:
             if self._convert_input_args:
                 args, kwargs = self._convert((args, kwargs))
@@ -154,9 +152,9 @@ class CalledOperation(StatefulOperation):
             self._name_error(error)
             raise
         finally:
-            state.training, state.context = before
+            calls.training, calls.context = before
             if top:
-                state.calling = False
+                calls.calling = False
         if symbolic:
             CallNode(self, *given, outputs)
         else:
@@ -173,9 +171,10 @@ class CalledOperation(StatefulOperation):
         key = _plain_key(given)
         if key is None or any(a is not b for a, b in zip(_items(given), _items(used), strict=True)):
             return
-        if self._plan is None:
-            self.__dict__["_plan"] = _Plan(self)
-        seen = self._plan.seen
+        plan = self._plan
+        if plan is None:
+            plan = self.__dict__["_plan"] = _Plan(self)
+        seen = plan.seen
         if len(seen) >= _MAX_SEEN:
             seen.clear()
         seen.add(key[1:] if alone else key)
@@ -186,14 +185,13 @@ class CalledOperation(StatefulOperation):
         cast = self.autocast and is_float(dtype)
 
         def convert(x: Any) -> Any:
-            if not isinstance(x, Operators):
+            y: Any = x
+            if isinstance(x, Variable):
+                y = x.value
+            elif not isinstance(x, Operators):
                 if not hasattr(x, "__array__") and not hasattr(x, "__dlpack__"):
                     return x
                 y = as_tensor(x)
-            elif isinstance(x, Variable):
-                y = x.value
-            else:
-                y = x
             if cast and standardize_dtype(y.dtype) != dtype and is_float(y.dtype):
                 y = _cast(y, dtype)
             mask = getattr(x, "_keras_mask", None)
@@ -215,7 +213,7 @@ class CalledOperation(StatefulOperation):
 
     def _take_context(self, kwargs):
         """Removes the arguments that only sublayers take, such as `training`."""
-        names = self._call_context_args | set(state.context or ())
+        names = self._call_context_args | set(calls.context or ())
         accepted = self._call_facts.signature.parameters
         return {n: kwargs.pop(n) for n in names if n in kwargs and n not in accepted}
 
@@ -230,7 +228,7 @@ class CalledOperation(StatefulOperation):
 
     def _enter_context(self, arguments, taken, kwargs):
         """Finds `training` (given, or from outside, or the default) and hands it on."""
-        outside = {"training": state.training, **(state.context or {})}
+        outside = {"training": calls.training, **(calls.context or {})}
         inside = dict(outside)
         for name in self._call_context_args:
             value = taken.get(name, arguments.given.get(name))
@@ -241,8 +239,8 @@ class CalledOperation(StatefulOperation):
             inside[name] = value
             if value is not None and name in self._call_facts.signature.parameters:
                 kwargs[name] = value
-        state.training = inside.pop("training")
-        state.context = inside or None
+        calls.training = inside.pop("training")
+        calls.context = inside or None
 
     def _register_call_context_args(self, *names: str) -> None:
         """Makes arguments of `call` reach sublayers by themselves, as `training` does."""

@@ -97,7 +97,7 @@ class InputSpec:
         return None
 
     def _shape_problem(self, shape):
-        wanted = self.shape
+        wanted: Any = self.shape
         if self.allow_last_axis_squeeze:
             wanted, shape = (s[:-1] if s and s[-1] == 1 else s for s in (wanted, shape))
         same = len(wanted) == len(shape) or self.allow_last_axis_squeeze
@@ -121,16 +121,18 @@ def assert_input_compatibility(input_spec: Any, inputs: Any, layer_name: str) ->
     specs = [input_spec] if isinstance(input_spec, InputSpec) else _flat_specs(input_spec)
     if isinstance(inputs, dict):
         inputs = _by_name(specs, inputs, layer_name)
-    values = inputs if isinstance(inputs, list) and None in _nones(inputs) else flatten(inputs)
+    missing = isinstance(inputs, list) and any(x is None for x in inputs)
+    values: list[Any] = list(inputs) if missing else flatten(inputs)
     if len(values) != len(specs):
         raise ShapeError(
             f'Layer "{layer_name}" expects {len(specs)} input(s), but it received {len(values)} '
             f"input tensors. {received(inputs=inputs)}"
         )
+    x: Any
     for i, (x, spec) in enumerate(zip(values, specs, strict=True)):
         if spec is None or (x is None and spec.optional):
             continue
-        if not hasattr(x, "shape"):
+        if x is None or not hasattr(x, "shape"):
             raise ArgumentError(
                 f"Inputs to a layer should be tensors. Layer: '{layer_name}'. "
                 + received(input=x, type=type(x).__name__)
@@ -142,10 +144,6 @@ def assert_input_compatibility(input_spec: Any, inputs: Any, layer_name: str) ->
                 f"Input {i}{name} of layer '{layer_name}' is incompatible with the layer: "
                 f"{problem}. {received(shape=tuple(x.shape))}"
             )
-
-
-def _nones(values):
-    return [None for value in values if value is None]
 
 
 def _flat_specs(specs):

@@ -106,7 +106,7 @@ class MultiHeadAttention(Layer):
         self._flash_attention = flash_attention
         if isinstance(attention_axes, int):
             attention_axes = (attention_axes,)
-        self._attention_axes = tuple(attention_axes) if attention_axes else None
+        self._attention_axes: Any = tuple(attention_axes) if attention_axes else None
         self._sliding_window, self.seed = sliding_window, seed
         set_options(
             self,

@@ -119,7 +119,9 @@ class Normalization(Layer):
         self.supports_masking = True
         self._allow_non_tensor_positional_args = True
         self._build_input_shape: Any = None
-        self.adapt_mean = self.adapt_variance = self.count = None
+        self.adapt_mean: Any = None
+        self.adapt_variance: Any = None
+        self.count: Any = None
 
     def build(self, input_shape: Any) -> None:
         """Makes the statistics."""

@@ -522,7 +522,7 @@ def check_cell(cell: Any) -> None:
 
 def call_cell(cell: Any, inputs: Any, states: Any, training: bool) -> tuple:
     """Calls a cell, with `training` if it takes that."""
-    run = cell if callable(cell) else cell.call
+    run: Any = cell if callable(cell) else cell.call
     if isinstance(cell, Layer) and cell._call_facts.training:
         return run(inputs, states, training=bool(training))
     return run(inputs, states)

@@ -102,7 +102,7 @@ def shapes_of(nest: Any) -> Any:
         return None
     if isinstance(nest, dict):
         return {key: shapes_of(value) for key, value in nest.items()}
-    if isinstance(nest, (list, tuple)) and not isinstance(nest, Operators):
+    if isinstance(nest, (list, tuple)):
         return [shapes_of(x) for x in nest]
     return tuple(nest.shape)
 

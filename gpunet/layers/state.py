@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
@@ -15,7 +15,26 @@ from gpunet.dtypes import is_float, standardize_dtype
 from gpunet.errors import ArgumentError, DTypeError, ShapeError, StateError, received
 from gpunet.layers.tracker import Tracker, Version
 
-State.named = None  # the layer that opened the innermost name scope
+
+class Calls(Protocol):
+    """What layers are doing in this thread; `calls` is the core's `state`, seen from here.
+
+    Attributes:
+        calling: Whether a layer is being called.
+        training: The `training` argument of the layer being called.
+        context: The other arguments that reach sublayers, by name, or `None`.
+        named: The layer that opened the innermost name scope.
+    """
+
+    calling: bool
+    training: bool | None
+    context: dict | None
+    named: Any
+
+
+for _name, _default in {"calling": False, "training": None, "context": None, "named": None}.items():
+    setattr(State, _name, _default)
+calls = cast(Calls, state)
 
 
 class _Losses:
@@ -64,15 +83,15 @@ class StatefulOperation(Operation):
     @contextmanager
     def _name_scope(self) -> Iterator[None]:
         """Puts the name before the paths of variables made in a block, once."""
-        if state.named is self:
+        if calls.named is self:
             yield
             return
-        names, named = state.names, state.named
-        state.names, state.named = (*names, self.name), self
+        names, named = state.names, calls.named
+        state.names, calls.named = (*names, self.name), self
         try:
             yield
         finally:
-            state.names, state.named = names, named
+            state.names, calls.named = names, named
 
     # -- making weights -------------------------------------------------------------------------
 

@@ -256,7 +256,7 @@ class TrackedDict(_TrackedMapping, dict):
         super().__init__({key: self._in(value) for key, value in dict(values or ()).items()})
 
 
-class TrackedOrderedDict(_TrackedMapping, OrderedDict):
+class TrackedOrderedDict(_TrackedMapping, OrderedDict):  # type: ignore[misc]
     """An OrderedDict in a layer's attribute."""
 
     def __init__(self, values: Any = (), tracker: Tracker | None = None):

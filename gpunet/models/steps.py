@@ -162,7 +162,7 @@ class Steps(Compilable):
         wants_loss = loss is not None and not loss.built
         wants_metrics = metrics is not None and not metrics.built
         if unbuilt or wants_loss or wants_metrics:
-            batch = iterator.peek() if data_batch is None else data_batch
+            batch = self._tensors(iterator.peek()) if data_batch is None else data_batch
             x, y, sample_weight = unpack_x_y_sample_weight(tree.map_structure(_spec, batch))
             self._build_for(x)
             y_pred = self._prediction_spec(x)

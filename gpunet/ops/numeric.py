@@ -80,7 +80,9 @@ def isclose(x1, x2, rtol=1e-5, atol=1e-8, equal_nan=False):
     x1, x2 = operands(x1, x2)
     if x1.dtype.kind in "biu":
         x1, x2 = floating(x1), floating(x2)
-    close = logical_and(absolute(x1 - x2) <= absolute(x2) * rtol + atol, isfinite(x2))
+    finite = isfinite(x2)
+    target = where(finite, x2, 0)  # no inf - inf
+    close = logical_and(absolute(x1 - target) <= absolute(target) * rtol + atol, finite)
     close = logical_or(close, equal(x1, x2))
     return logical_or(close, logical_and(isnan(x1), isnan(x2))) if equal_nan else close
 

@@ -150,7 +150,7 @@ def _interpolate(rows, q, method, skip_nan):
     low, high = floor(place), ceil(place)
     low, high = minimum(low, n - 1), minimum(high, n - 1)
     if method == "nearest":
-        low = high = minimum(round(place), n - 1)
+        low = high = minimum(round(place), n - 1)  # halves to even, as in NumPy
     elif method in ("lower", "higher"):
         low = high = low if method == "lower" else high
     shape = (*rows.shape[:-1], place.shape[-1])

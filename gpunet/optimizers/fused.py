@@ -39,7 +39,7 @@ class FusedOptimizer(Optimizer):
         raise NotImplementedError(f"{type(self).__name__} does not define `_general_step`.")
 
     def _fuses_weight_decay(self):
-        return type(self).update_step is FusedOptimizer.update_step and self._fused() is not None
+        return self._has_own_step() and self._fused() is not None
 
     def update_step(self, gradient: Any, variable: Variable, learning_rate: Any) -> None:
         """Changes one variable and its slots."""
@@ -49,7 +49,7 @@ class FusedOptimizer(Optimizer):
             return
         index = self._get_variable_index(variable)
         slots = [slots[index] for slots in fused.slots]
-        w, g, rate = step_inputs(variable, gradient, learning_rate)
+        w, g, rate = step_inputs(variable, gradient, learning_rate, wide=False)
         number = self._number
         if fused.counts_steps and number is None:
             number = self._step_number()
@@ -70,27 +70,27 @@ class FusedOptimizer(Optimizer):
         if fused is not None and fused.counts_steps:
             self._number = self._step_number()  # once, not once for each variable
         try:
-            if fused is not None and type(self).update_step is FusedOptimizer.update_step:
+            left: Sequence[int] = range(len(grads))
+            if fused is not None and state.graph is None and self._has_own_step():
                 left = self._update_small(fused, grads, trainable_variables, learning_rate)
-            else:
-                left = list(zip(grads, trainable_variables, strict=True))
-            for g, variable in left:
-                self.update_step(g, variable, learning_rate)
+            for i in left:
+                self.update_step(grads[i], trainable_variables[i], learning_rate)
         finally:
             self._number = None
 
+    def _has_own_step(self):
+        return type(self).update_step is FusedOptimizer.update_step
+
     def _update_small(self, fused, grads, variables, learning_rate):
-        """Updates small variables on the CPU by one op a dtype; returns the other pairs.
+        """Updates small variables on the CPU by one op a dtype; returns which are left.
 
         In a graph every variable has its own op, for the compiler to place.
         """
-        pairs = list(zip(grads, variables, strict=True))
-        if state.graph is not None:
-            return pairs
         groups, left = self._grouping(variables)
         for dtype, decay, members in groups:
-            self._update_group(fused, [pairs[i] for i in members], dtype, decay, learning_rate)
-        return [pairs[i] for i in left] if left else left
+            of_group = [grads[i] for i in members], [variables[i] for i in members]
+            self._update_group(fused, *of_group, dtype, decay, learning_rate)
+        return left
 
     def _grouping(self, variables):
         """Which variables are updated together (as dtype, decay, positions), and which alone."""
@@ -107,11 +107,10 @@ class FusedOptimizer(Optimizer):
         self._known_grouping = key, (groups, left)
         return groups, left
 
-    def _update_group(self, fused, group, dtype, decay, learning_rate):
-        variables = [v for _, v in group]
-        indices = [self._trainable_variables_indices[id(v)] for v in variables]
-        slots = [kind[i] for kind in fused.slots for i in indices]
-        grads = [cast_to(as_tensor(g), dtype) for g, _ in group]
+    def _update_group(self, fused, grads, variables, dtype, decay, learning_rate):
+        index = self._trainable_variables_indices
+        slots = [kind[index[id(v)]] for kind in fused.slots for v in variables]
+        grads = [g if g.data.dtype == dtype else cast_to(g, dtype) for g in map(as_tensor, grads)]
         scalars = (learning_rate, self._number) if fused.counts_steps else (learning_rate,)
         values = REGISTRY[fused.op + "_updates"](
             *scalars,

@@ -109,7 +109,7 @@ class LossScaleOptimizer(Optimizer):
         if not grads:
             return
         with mode(tape=None, autocast=None):
-            self._checked_pairs(grads, trainable_variables)
+            self._checked(list(grads), trainable_variables)
             update_if(
                 self.check_finite(grads),
                 lambda: self._good_step(grads, trainable_variables),

@@ -7,7 +7,7 @@ from typing import Any
 
 from gpunet import ops
 from gpunet.core.naming import auto_name
-from gpunet.core.state import mode
+from gpunet.core.state import mode, state
 from gpunet.core.tensor import Tensor, as_tensor
 from gpunet.core.variable import StatelessScope, Variable
 from gpunet.dtypes import numpy_dtype
@@ -141,27 +141,31 @@ class Optimizer(OptimizerState):
         grads = list(grads)
         if not grads:
             return
-        with mode(tape=None, autocast=None):
-            pairs = self._overwrite_directly(self._checked_pairs(grads, trainable_variables))
-            self._following = following = ops.add(self._iterations.value, self._one)
-            try:
-                self._apply_pairs(pairs)
-            finally:
-                self._following = None
-            set_all((self._iterations,), (following,))
+        if state.tape is None and state.autocast is None:
+            self._apply(grads, trainable_variables)
+        else:
+            with mode(tape=None, autocast=None):
+                self._apply(grads, trainable_variables)
 
-    def _apply_pairs(self, pairs):
-        if not pairs:
-            return
-        grads, variables = map(list, zip(*pairs, strict=True))
-        if self.loss_scale_factor is not None:
-            grads = [g / self.loss_scale_factor for g in grads]
-        self._backend_apply_gradients(grads, variables)
+    def _apply(self, grads, variables):
+        grads, variables = self._checked(grads, variables)
+        if self._overwrites:
+            grads, variables = self._overwrite_directly(grads, variables)
+        self._following = following = ops.add(self._iterations.value, self._one)
+        try:
+            if grads:
+                if self.loss_scale_factor is not None:
+                    grads = _scaled(grads, 1.0 / self.loss_scale_factor)
+                self._backend_apply_gradients(grads, variables)
+        finally:
+            self._following = None
         for variable in variables:
             if variable.constraint is not None:
                 variable.assign(variable.constraint(variable))
+        set_all((self._iterations,), (following,))
 
-    def _checked_pairs(self, grads, variables):
+    def _checked(self, grads, variables):
+        """Returns the gradients that there are, as tensors, and their variables."""
         if variables is None:
             if not self.built:
                 raise StateError(
@@ -175,49 +179,54 @@ class Optimizer(OptimizerState):
                 "There must be one gradient (or None) for each variable. "
                 + received(gradients=len(grads), variables=len(variables))
             )
-        if not self.built:
-            self.build(variables)
-            self.built = True
-        known = self._trainable_variables_indices
-        for g, variable in zip(grads, variables, strict=True):
-            if id(variable) not in known:
+        known, missing = self._trainable_variables_indices, False
+        for i, variable in enumerate(variables):
+            if self.built and id(variable) not in known:
                 raise ArgumentError(
                     f"Unknown variable: {variable}. This optimizer can only be called for the "
                     "variables it was originally built with. Make a new optimizer for new ones. "
                     + received(variable=variable)
                 )
-            if g is not None and tuple(g.shape) != variable.shape:
+            if grads[i] is None:
+                missing = True
+                continue
+            grads[i] = g = as_tensor(grads[i], device=variable.device)
+            if g.data.shape != variable.shape:
                 raise ShapeError(
                     f"The gradient of {variable.path} has not the variable's shape. "
-                    + received(gradient=tuple(g.shape), variable=variable.shape)
+                    + received(gradient=g.shape, variable=variable.shape)
                 )
-        return self._filter_empty_gradients(grads, variables)
+        if not self.built:
+            self.build(variables)
+            self.built = True
+        if missing:
+            return self._without_missing(grads, variables)
+        return grads, variables
 
-    def _filter_empty_gradients(self, grads, variables):
-        pairs = [(g, v) for g, v in zip(grads, variables, strict=True) if g is not None]
-        if not pairs:
+    def _without_missing(self, grads, variables):
+        left = [(g, v) for g, v in zip(grads, variables, strict=True) if g is not None]
+        if not left:
             raise ArgumentError(
                 "No gradients provided for any variable. "
                 + received(variables=[v.path for v in variables])
             )
-        if len(pairs) < len(variables):
-            missing = [v.path for g, v in zip(grads, variables, strict=True) if g is None]
-            warnings.warn(
-                f"Gradients do not exist for variables {missing} when minimizing the loss. If using"
-                " `model.compile()`, did you forget to provide a `loss` argument?",
-                stacklevel=4,
-            )
-        return pairs
+        missing = [v.path for g, v in zip(grads, variables, strict=True) if g is None]
+        warnings.warn(
+            f"Gradients do not exist for variables {missing} when minimizing the loss. If using"
+            " `model.compile()`, did you forget to provide a `loss` argument?",
+            stacklevel=5,
+        )
+        return [g for g, _ in left], [v for _, v in left]
 
-    def _overwrite_directly(self, pairs):
+    def _overwrite_directly(self, grads, variables):
         """Variables that ask for it (scales of quantization) become their gradients."""
         left = []
-        for g, variable in pairs:
+        for g, variable in zip(grads, variables, strict=True):
             if self._overwrite_variable_with_gradient(variable):
                 variable.assign(g)
             else:
                 left.append((g, variable))
-        return left
+        return [g for g, _ in left], [v for _, v in left]
 
     def _backend_apply_gradients(self, grads, variables):
         steps = self.gradient_accumulation_steps

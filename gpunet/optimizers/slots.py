@@ -3,25 +3,34 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from gpunet.core.state import state
 from gpunet.core.tensor import Tensor, as_tensor
 from gpunet.core.variable import Variable
-from gpunet.dtypes import numpy_dtype
 from gpunet.ops.elementwise import cast_to
 
+_FLOAT32 = np.dtype(np.float32)
 
-def step_inputs(variable: Variable, gradient: Any, learning_rate: Any) -> tuple[Tensor, ...]:
-    """Returns a variable's value, its gradient and the learning rate, floats of one dtype.
 
-    The learning rate of a 16-bit variable stays as precise as it is.
+def step_inputs(
+    variable: Variable, gradient: Any, learning_rate: Any, wide: bool = True
+) -> tuple[Tensor, ...]:
+    """Returns a variable's value, its gradient and the learning rate, as floats of one dtype.
+
+    Args:
+        variable: The variable.
+        gradient: Its gradient.
+        learning_rate: Scalar.
+        wide: Whether 16-bit variables are computed in float32. Fused ops do that by themselves.
     """
-    w = variable.value
+    w, rate = variable.value, as_tensor(learning_rate)
     dtype = w.data.dtype
-    g = cast_to(as_tensor(gradient), dtype)
-    rate = as_tensor(learning_rate)
-    if rate.data.dtype != dtype and dtype.itemsize > 2:
-        rate = cast_to(rate, numpy_dtype(dtype))
-    return w, g, rate
+    if dtype.itemsize < 4:
+        if wide:
+            w = cast_to(w, _FLOAT32)
+        return w, cast_to(as_tensor(gradient), w.data.dtype), rate
+    return w, cast_to(as_tensor(gradient), dtype), cast_to(rate, dtype)
 
 
 def set_all(variables: tuple[Variable, ...], values: tuple[Tensor, ...]) -> None:

@@ -118,6 +118,7 @@ class OptimizerState:
             ]
         self._trainable_variables = variables
         self._trainable_variables_indices = {id(v): i for i, v in enumerate(variables)}
+        self._overwrites = any(map(self._overwrite_variable_with_gradient, variables))
         self.built = True
 
     def add_variable(

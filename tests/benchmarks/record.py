@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).resolve().parents[2] / "README.md"
+BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->\n"
 LIBRARIES = ["gpunet", "numpy", "cupy-cuda12x", "cupy-cuda13x", "torch", "jax", "keras"]
 
 
@@ -56,13 +58,40 @@ def save(name, results, device=None):
     }
     parts.update({part: {**circumstances, "results": rows} for part, rows in results.items()})
     RESULTS.mkdir(exist_ok=True)
-    path.write_text(json.dumps(parts, indent=1, sort_keys=True) + "\n", "utf-8")
+    path.write_text(json.dumps(parts, indent=1) + "\n", "utf-8")
+    text = README.read_text("utf-8")
+    README.write_text(with_tables(text), "utf-8")
     return path
+
+
+def with_tables(text):
+    """Returns the README's text with the tables of all results between its two marks."""
+    before, rest = text.split(BEGIN)
+    return before + BEGIN + tables() + END + rest.split(END)[1]
+
+
+def tables():
+    """The figures in `results/`, as Markdown."""
+    lines = []
+    for path in sorted(RESULTS.glob("*.json")):
+        for part, measured in json.loads(path.read_text("utf-8")).items():
+            command = f"python tests/benchmarks/{path.stem}.py {part}"
+            where = f"{measured['device']}, {measured['date'][:10]}, commit {measured['commit']}"
+            lines += ["", f"`{command}` ({where})", ""]
+            heads, *rows = table(measured["results"])
+            lines += ["| " + " | ".join(heads) + " |", "|---" + "|---:" * (len(heads) - 1) + "|"]
+            lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([*lines, "", ""])
+
+
+def table(rows):
+    """Rows, dicts with equal keys, as lists of text; the first holds the keys."""
+    return [list(rows[0]), *([_text(value) for value in row.values()] for row in rows)]
 
 
 def show(title, rows):
     """Prints rows, dicts with equal keys, as a table."""
-    lines = [list(rows[0]), *([_text(value) for value in row.values()] for row in rows)]
+    lines = table(rows)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     print(f"\n{title}")
     for first, *others in lines:

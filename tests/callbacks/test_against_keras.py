@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from keras.src.trainers.compile_utils import MetricsList
 
 from gpunet import callbacks
 
@@ -21,7 +22,7 @@ class ScriptedModel:
 
     def __init__(self):
         self.optimizer = SimpleNamespace(learning_rate=0.1)
-        self.metrics = [SimpleNamespace(name="accuracy", _direction="up")]
+        self.metrics = [MetricsList([SimpleNamespace(name="accuracy", _direction="up")])]
         self.stop_training = False
         self.weights = 0
         self.saved = []
@@ -60,9 +61,9 @@ def train(callback, values, monitor, batches=3):
     return seen, model.weights, model.saved, model.stop_training
 
 
-def both(name, values, monitor, **options):
-    ours = train(getattr(callbacks, name)(**options), values, monitor)
-    theirs = train(getattr(keras.callbacks, name)(**options), values, monitor)
+def both(name, values, logged, **options):
+    ours = train(getattr(callbacks, name)(**options), values, logged)
+    theirs = train(getattr(keras.callbacks, name)(**options), values, logged)
     assert ours == theirs
     return ours
 

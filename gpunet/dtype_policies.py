@@ -86,13 +86,11 @@ class DTypePolicy:
             dtype: The target dtype.
         """
         dtype = standardize_dtype(dtype)
-        if not isinstance(x, Operators):
-            if not hasattr(x, "__array__"):
+        if not isinstance(x, KerasTensor):
+            if not isinstance(x, Operators) and not hasattr(x, "__array__"):
                 return x
             x = as_tensor(x)
-        if autocast and x.dtype != dtype and is_float(x.dtype):
-            return cast(x, dtype)
-        return x if isinstance(x, KerasTensor) else as_tensor(x)
+        return cast(x, dtype) if autocast and x.dtype != dtype and is_float(x.dtype) else x
 
     def get_config(self) -> dict:
         """Returns the arguments of the constructor."""

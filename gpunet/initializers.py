@@ -401,7 +401,8 @@ def compute_fans(
             math.prod(shape[axis] for axis in output_axes),
         )
     if len(shape) < 2:
-        return (math.prod(shape),) * 2
+        size = math.prod(shape)
+        return size, size
     window = math.prod(shape[:-2])
     return window * shape[-2], window * shape[-1]
 

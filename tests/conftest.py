@@ -10,6 +10,7 @@ from pathlib import Path
 # the user's own.
 os.environ.setdefault("GPUNET_DEVICE", "cpu")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # compiles faster; tests are small
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("KERAS_HOME", str(Path(tempfile.gettempdir(), "gpunet-tests-keras")))
 os.environ.setdefault("MPLBACKEND", "agg")

@@ -153,7 +153,8 @@ for _part in ("train", "test", "predict"):
 
 def read_logs(logs: Any) -> dict[str, Any]:
     """Returns logs as a dict; a function stands for logs that are computed when they are read."""
-    return (logs() if callable(logs) else logs) or {}
+    found: Any = logs() if callable(logs) else logs
+    return found or {}
 
 
 def pythonify_logs(logs: Any) -> dict[str, Any]:

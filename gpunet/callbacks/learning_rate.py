@@ -40,7 +40,7 @@ class LearningRateScheduler(Callback):
             rate = self.schedule(epoch, float(optimizer.learning_rate))
         except TypeError:  # a schedule of one argument
             rate = self.schedule(epoch)
-        if not isinstance(rate, (float, np.float32, np.float64)):
+        if not isinstance(rate, (float, np.floating)):
             raise ArgumentError(
                 "The output of the `schedule` function should be a float. " + received(output=rate)
             )

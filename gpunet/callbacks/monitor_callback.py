@@ -1,10 +1,10 @@
 """MonitorCallback: what callbacks share that watch one of the logs."""
 
-import operator
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+from gpunet import ops
 from gpunet.callbacks.callback import Callback
 from gpunet.errors import ArgumentError, received
 
@@ -41,8 +41,8 @@ class MonitorCallback(Callback):
         if self.mode == "auto":
             self.monitor_op = self._natural_direction()
         else:
-            self.monitor_op = operator.lt if self.mode == "min" else operator.gt
-        if self.monitor_op is operator.lt:
+            self.monitor_op = ops.less if self.mode == "min" else ops.greater
+        if self.monitor_op is ops.less:
             self.min_delta = -abs(self.min_delta)
 
     def _natural_direction(self):
@@ -50,9 +50,9 @@ class MonitorCallback(Callback):
         for metric in _metrics(self.model):
             direction = getattr(metric, "_direction", None)
             if metric.name == name and direction in ("up", "down"):
-                return operator.gt if direction == "up" else operator.lt
+                return ops.greater if direction == "up" else ops.less
         if name == "loss":
-            return operator.lt
+            return ops.less
         raise ArgumentError(
             f"{type(self).__name__} is not able to determine by itself whether "
             f"monitor={self.monitor!r} should be maximized or minimized. Pass `mode='max'` if "
@@ -64,6 +64,7 @@ class MonitorCallback(Callback):
             return True
         if self.monitor_op is None:
             self._set_monitor_op()
+        assert self.monitor_op is not None
         return bool(self.monitor_op(monitor_value - self.min_delta, reference_value))
 
 

@@ -207,8 +207,9 @@ class ProgbarLogger(Callback):
     reads_logs_later = True  # the list may pass logs that are not computed yet
 
     def __init__(self):
-        self.seen, self.progbar, self.target = 0, None, None
-        self.verbose, self.epochs = 1, 1
+        self.seen, self.verbose, self.epochs = 0, 1, 1
+        self.target: int | None = None
+        self.progbar: Any = None
         self._called_in_fit = False
 
     def set_params(self, params: dict[str, Any]) -> None:
@@ -267,17 +268,18 @@ class ProgbarLogger(Callback):
         self.seen = 0
         self.progbar = Progbar(self.target, verbose=self.verbose, stateless_metrics=())
 
-    def _update(self, batch, logs):
+    def _update(self, batch, logs: Any):
         self.seen = batch + 1
         if self.progbar is None:
             self._new_bar()
-        if self.progbar.due():
+        bar: Any = self.progbar
+        if bar.due():
             logs = logs() if callable(logs) else logs
-            self.progbar.update(self.seen, list((logs or {}).items()), finalize=False)
+            bar.update(self.seen, list((logs or {}).items()), finalize=False)
         else:
-            self.progbar.tick(self.seen)
+            bar.tick(self.seen)
 
-    def _finalize(self, logs):
+    def _finalize(self, logs: Any):
         if self.progbar is None:
             return
         if self.target is None:

@@ -149,18 +149,18 @@ class Operation:
 
     @property
     def input(self) -> Any:
-        """The symbolic input, if the operation was called once."""
+        """The symbolic input of the first call."""
         return _one([n.input_tensors for n in self._inbound_nodes], self.name)
 
     @property
     def output(self) -> Any:
-        """The symbolic output, if the operation was called once."""
+        """The symbolic output of the first call."""
         return _one([n.output_tensors for n in self._inbound_nodes], self.name)
 
 
 def _one(calls, name):
-    if len(calls) != 1:
-        raise StateError(f"{name} was called symbolically {len(calls)} times, not once.")
+    if not calls:
+        raise AttributeError(f"{name} was never called on KerasTensors, so it has no such tensor.")
     return calls[0][0] if len(calls[0]) == 1 else calls[0]
 
 

@@ -207,7 +207,8 @@ def as_arrays(nest: Any, name: str) -> Any:
     if isinstance(nest, dict):
         return type(nest)((key, as_arrays(v, f"{name}[{key!r}]")) for key, v in nest.items())
     if isinstance(nest, (list, tuple)) and not _is_number_list(nest):
-        return type(nest)([as_arrays(v, f"{name}[{i}]") for i, v in enumerate(nest)])
+        items = [as_arrays(v, f"{name}[{i}]") for i, v in enumerate(nest)]
+        return type(nest)(*items) if hasattr(nest, "_fields") else type(nest)(items)
     try:
         array = _as_array(plain(nest))
     except DTypeError as error:

@@ -54,7 +54,7 @@ class EpochIterator:
             x, y, sample_weight, batch_size, steps_per_epoch, shuffle, class_weight
         )
         self._num_batches = self.data_adapter.num_batches
-        self._iterator: Iterator[Any] | None = None
+        self._iterator: Any = None
         self._peeked: list[Any] = []
         self._begun = False
 

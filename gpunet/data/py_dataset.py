@@ -43,14 +43,16 @@ class PyDataset:
         [[0, 1, 4, 9], [16, 25, 36, 49]]
     """
 
-    _workers, _use_multiprocessing, _max_queue_size = None, False, 10
+    _workers: Any = None  # until the constructor has run
+    _use_multiprocessing: bool = False
+    _max_queue_size: int = 10
 
     def __init__(
         self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10
     ):
-        if workers < 0 or max_queue_size < 1:
+        if workers < 0 or max_queue_size < 0:
             raise ArgumentError(
-                "`workers` must not be negative and `max_queue_size` must be at least 1. "
+                "`workers` and `max_queue_size` must not be negative. "
                 + received(workers=workers, max_queue_size=max_queue_size)
             )
         self._workers, self._use_multiprocessing = workers, use_multiprocessing
@@ -101,15 +103,19 @@ class PyDataset:
         raise StateError(f"{type(self).__name__} does not define `__getitem__`.")
 
     def __iter__(self) -> Iterator[Any]:
-        count = self.num_batches
+        try:
+            count = self.num_batches
+        except (StateError, NotImplementedError):  # it does not say: endless
+            count = None
         for index in itertools.count() if count is None else range(count):
             yield self[index]
 
     @property
     def num_batches(self) -> int | None:
         """Batches in an epoch; `None` stands for an endless dataset."""
-        if hasattr(self, "__len__"):
-            return len(self)
+        dataset: Any = self
+        if hasattr(dataset, "__len__"):
+            return len(dataset)
         raise StateError(f"{type(self).__name__} must define `__len__` or `num_batches`.")
 
     def on_epoch_begin(self) -> None:
@@ -178,10 +184,10 @@ def _made_ahead(dataset, order):
     pool = _pool(dataset)
     remote = dataset.use_multiprocessing
     waiting: deque = deque()
-    order = iter(order)
+    order, ahead = iter(order), max(dataset.max_queue_size, 1)
     try:
         while True:
-            for index in itertools.islice(order, dataset.max_queue_size - len(waiting)):
+            for index in itertools.islice(order, ahead - len(waiting)):
                 work = (_get_remote, index) if remote else (dataset.__getitem__, index)
                 waiting.append((index, pool.submit(*work)))
             if not waiting:

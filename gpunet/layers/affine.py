@@ -17,6 +17,8 @@ _FUSED = {
 
 def finish(x: Any, bias: Any, activation: Any) -> Any:
     """Returns `activation(x + bias)`; the bias belongs to the last axis, and may be `None`."""
+    if activation is None:
+        activation = activations.linear
     if bias is None:
         return activation(x)
     name = _FUSED.get(activation)

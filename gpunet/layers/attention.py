@@ -6,6 +6,7 @@ from gpunet import ops, random
 from gpunet.core.symbolic import KerasTensor
 from gpunet.errors import ArgumentError, received
 from gpunet.layers.base import Layer
+from gpunet.layers.signature import is_shape
 from gpunet.saving import serializable
 
 
@@ -120,7 +121,7 @@ class Attention(Layer):
 
     def _check_inputs_list(self, inputs, mask=None):
         name = type(self).__name__
-        if not isinstance(inputs, (list, tuple)) or len(inputs) not in (2, 3):
+        if not isinstance(inputs, (list, tuple)) or is_shape(inputs) or len(inputs) not in (2, 3):
             raise ArgumentError(
                 f"{name} layer must be called on a list of inputs, namely [query, value] or "
                 f"[query, value, key]. {received(inputs=inputs)}"

@@ -229,7 +229,14 @@ class Layer(CalledOperation):
 
     @dtype_policy.setter
     def dtype_policy(self, value: Any) -> None:
-        self._dtype_policy = dtype_policies.get(value)
+        policy = dtype_policies.get(value)
+        policies = self._dtype_policy
+        if isinstance(policies, dtype_policies.DTypePolicyMap) and self.path:
+            if self.path in policies:
+                del policies[self.path]
+            policies[self.path] = policy
+            policy = policies
+        self._dtype_policy = policy
 
     def _policy(self):
         policy = self._dtype_policy

@@ -1,6 +1,5 @@
 """Wrappers of layers for sequences: Bidirectional and TimeDistributed."""
 
-import copy
 from typing import Any, Self
 
 from gpunet import ops
@@ -61,6 +60,8 @@ class Bidirectional(Layer):
         for inner in (self.forward_layer, self.backward_layer):
             if hasattr(inner, "zero_output_for_mask"):
                 inner.zero_output_for_mask = inner.return_sequences
+            if hasattr(layer, "use_cudnn") and hasattr(inner, "use_cudnn"):
+                inner.use_cudnn = layer.use_cudnn
         self.merge_mode = merge_mode
         self._initial_weights = weights
         self.stateful = self.forward_layer.stateful
@@ -178,9 +179,7 @@ class Bidirectional(Layer):
         config = dict(config)
         for name in ("layer", "backward_layer"):
             if config.get(name) is not None:
-                inner = copy.deepcopy(config[name])
-                inner.pop("build_config", None)  # the copies are built with this layer
-                config[name] = deserialize_keras_object(inner, custom_objects)
+                config[name] = deserialize_keras_object(config[name], custom_objects)
         return super().from_config(config)
 
 
@@ -247,8 +246,11 @@ class TimeDistributed(Wrapper):
         if self.layer.treats_examples_alone:
             flat = ops.reshape(inputs, (shape[0] * shape[1], *shape[2:]))
             y = self.layer(flat, training=training)
-            return ops.reshape(y, (shape[0], shape[1], *y.shape[1:]))
-        return ops.stack([self._step(inputs, mask, t, training) for t in range(shape[1])], axis=1)
+            y = ops.reshape(y, (shape[0], shape[1], *y.shape[1:]))
+        else:
+            steps = [self._step(inputs, mask, t, training) for t in range(shape[1])]
+            y = ops.stack(steps, axis=1)
+        return y if y.dtype == self.compute_dtype else ops.cast(y, self.compute_dtype)
 
     def _step(self, inputs, mask, t, training):
         if mask is not None and "mask" in self.layer._call_facts.names:

@@ -360,7 +360,8 @@ def _masks_of(nest):
     if isinstance(nest, dict):
         return {key: _masks_of(value) for key, value in nest.items()}
     if isinstance(nest, (list, tuple)):
-        return [_masks_of(x) for x in nest]
+        masks = [_masks_of(x) for x in nest]
+        return tuple(masks) if isinstance(nest, tuple) else masks
     return getattr(nest, "_keras_mask", None)
 
 

@@ -101,7 +101,7 @@ class _Windowed(Layer):
         """Adds the bias and applies the activation."""
         if self.use_bias and self.data_format == "channels_first":
             bias = ops.reshape(self.bias.value, (-1, *(1,) * self.rank))
-            return self.activation(ops.add(outputs, bias))
+            return finish(ops.add(outputs, bias), None, self.activation)
         return finish(outputs, self.bias, self.activation)
 
     def _places(self, input_shape):

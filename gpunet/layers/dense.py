@@ -232,9 +232,9 @@ class EinsumDense(Layer):
     def call(self, inputs: Any) -> Any:
         """Returns `activation(einsum(equation, inputs, kernel) + bias)`."""
         x = ops.einsum(self.equation, inputs, self.kernel)
-        if self.bias is not None:
-            x = ops.add(x, self.bias)
-        return self.activation(x)
+        if self.bias is not None and self.bias.ndim > 1:
+            return finish(ops.add(x, self.bias), None, self.activation)
+        return finish(x, self.bias, self.activation)
 
     def compute_output_shape(self, input_shape: Any) -> tuple:
         """Returns the shape the equation gives."""

@@ -57,7 +57,7 @@ class InputLayer(Layer):
                 batch_shape, dtype, sparse=bool(sparse), ragged=bool(ragged), name=name
             )
         else:
-            _check_tensor(input_tensor, shape, batch_size, batch_shape, dtype)
+            _check_tensor(input_tensor, shape, batch_size, batch_shape, dtype, sparse, ragged)
         self._batch_shape: tuple = input_tensor.shape
         self._dtype = standardize_dtype(input_tensor.dtype)
         self.sparse, self.ragged, self.optional = False, False, optional
@@ -108,7 +108,7 @@ def _batch_shape(shape, batch_size, batch_shape):
     return (batch_size, *standardize_shape(shape, allow_none=True))
 
 
-def _check_tensor(tensor, shape, batch_size, batch_shape, dtype):
+def _check_tensor(tensor, shape, batch_size, batch_shape, dtype, sparse, ragged):
     if not isinstance(tensor, KerasTensor):
         raise ArgumentError(
             f"`input_tensor` must be a KerasTensor. {received(input_tensor=tensor)}"
@@ -118,6 +118,8 @@ def _check_tensor(tensor, shape, batch_size, batch_shape, dtype):
         "shape": shape is not None and tensor.shape[1:] != tuple(shape),
         "batch_shape": batch_shape is not None and tensor.shape != tuple(batch_shape),
         "dtype": dtype is not None and tensor.dtype != standardize_dtype(dtype),
+        "sparse": bool(sparse),
+        "ragged": bool(ragged),
     }
     for name, is_wrong in wrong.items():
         if is_wrong:

@@ -7,7 +7,7 @@ from typing import Any
 from gpunet import ops
 from gpunet.core.symbolic import KerasTensor
 from gpunet.core.tensor import Tensor
-from gpunet.errors import ShapeError, received
+from gpunet.errors import ArgumentError, ShapeError, received
 from gpunet.layers.activation import Softmax
 from gpunet.layers.base import Layer
 from gpunet.layers.dense import EinsumDense
@@ -100,9 +100,12 @@ class MultiHeadAttention(Layer):
         self._num_heads, self._key_dim = num_heads, key_dim
         self._value_dim = value_dim or key_dim
         self._dropout, self._use_bias, self._use_gate = dropout, use_bias, use_gate
-        if isinstance(output_shape, int):
-            output_shape = (output_shape,)
-        self._output_shape = tuple(output_shape) if output_shape else None
+        self._output_shape = _checked_output_shape(output_shape)
+        if flash_attention and dropout > 0:
+            raise ArgumentError(
+                "Dropout is not supported with flash attention. "
+                + received(flash_attention=flash_attention, dropout=dropout)
+            )
         self._flash_attention = flash_attention
         if isinstance(attention_axes, int):
             attention_axes = (attention_axes,)
@@ -211,36 +214,54 @@ class MultiHeadAttention(Layer):
         masks = (query_mask, value_mask, key_mask)
         unmasked = attention_mask is None and all(m is None for m in masks)
         fused_causal = use_causal_mask and unmasked and self._sliding_window is None
+        if type(self)._compute_attention is not MultiHeadAttention._compute_attention:
+            fused_causal = False  # a subclass may not know of it
         if not fused_causal:
             attention_mask = self._whole_mask(query, value, masks, attention_mask, use_causal_mask)
         # The projections see no masks: these are used above.
         query, value, key = _without_mask(query), _without_mask(value), _without_mask(key)
         gate = self._gate_dense(query) if self._use_gate else None
         q, k, v = self._query_dense(query), self._key_dense(key), self._value_dense(value)
+        causal = {"use_causal_mask": True} if fused_causal else {}
         output, scores = self._compute_attention(
-            q, k, v, attention_mask, training, return_attention_scores, fused_causal
+            q, k, v, attention_mask, training, return_attention_scores, **causal
         )
         output = self._output_dense(output if gate is None else output * gate)
         return (output, scores) if return_attention_scores else output
 
     def _compute_attention(
-        self, query, key, value, mask=None, training=None, return_scores=False, causal=False
-    ):
+        self,
+        query: Any,
+        key: Any,
+        value: Any,
+        attention_mask: Any = None,
+        training: bool | None = None,
+        return_attention_scores: bool = False,
+        use_causal_mask: bool = False,
+    ) -> tuple:
+        """Returns the output of all heads and the weights, or `None`; may be replaced."""
+        if self._flash_attention and return_attention_scores:
+            raise ArgumentError(
+                "Flash attention does not store scores: leave out `flash_attention` or "
+                "`return_attention_scores`. " + received(flash_attention=True)
+            )
         dropping = self._dropout > 0 and training
-        if len(query.shape) == 4 and not (dropping or return_scores):
+        if len(query.shape) == 4 and not (dropping or return_attention_scores):
+            mask = attention_mask
             if mask is not None:
                 mask = self._with_head_axis(ops.cast(mask, "bool"), 4)
-            output = ops.dot_product_attention(
-                query, key, value, mask=mask, scale=self._inverse_sqrt_key_dim, is_causal=causal
-            )
-            return output, None
-        if causal:
-            mask = _causal_mask(query.shape[1], value.shape[1])
-        scaled = query * self._inverse_sqrt_key_dim
-        scores = ops.einsum(self._dot_product_equation, key, scaled)
-        if mask is not None:
-            mask = self._with_head_axis(mask, len(scores.shape))
-        scores = self._softmax(scores, mask=mask)
+            scale = self._inverse_sqrt_key_dim
+            return ops.dot_product_attention(
+                query, key, value, mask=mask, scale=scale, is_causal=use_causal_mask
+            ), None
+        if use_causal_mask:
+            before = _causal_mask(query.shape[1], value.shape[1])
+            both = attention_mask is not None
+            attention_mask = ops.logical_and(attention_mask, before) if both else before
+        scores = ops.einsum(self._dot_product_equation, key, query * self._inverse_sqrt_key_dim)
+        if attention_mask is not None:
+            attention_mask = self._with_head_axis(attention_mask, len(scores.shape))
+        scores = self._softmax(scores, mask=attention_mask)
         dropped = self._dropout_layer(scores, training=training) if dropping else scores
         return ops.einsum(self._combine_equation, dropped, value), scores
 
@@ -311,6 +332,19 @@ class MultiHeadAttention(Layer):
     def _options_config(self):
         names = [f"_{name}" for name in (*_OPTIONS, "activity_regularizer")]
         return {name[1:]: value for name, value in options_config(self, *names).items()}
+
+
+def _checked_output_shape(shape):
+    if not shape:
+        return None
+    if isinstance(shape, int):
+        return (shape,)
+    if not isinstance(shape, (list, tuple)):
+        raise ArgumentError(
+            "Invalid `output_shape`: it should be an int, tuple or list. "
+            + received(output_shape=shape)
+        )
+    return tuple(shape)
 
 
 def _without_mask(x):

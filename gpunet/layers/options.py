@@ -42,9 +42,7 @@ def positive_int(name: str, value: Any) -> int:
         ArgumentError: If it is not a positive integer.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        raise ArgumentError(
-            f"Invalid value for `{name}`: expected a positive integer. {received(**{name: value})}"
-        )
+        raise ArgumentError(f"`{name}` must be a positive integer. {received(**{name: value})}")
     return value
 
 

@@ -261,4 +261,10 @@ def _batches(data):
             f"`adapt` takes an array, a tensor or an iterable of batches. {received(data=data)}"
         )
     for batch in data:
-        yield batch[0] if isinstance(batch, tuple) else batch
+        batch = batch[0] if isinstance(batch, tuple) else batch
+        if not hasattr(batch, "shape"):
+            raise DTypeError(
+                "`adapt` takes an iterable of arrays or tensors, which have a `.shape`. "
+                + received(batch=type(batch).__name__)
+            )
+        yield batch

@@ -455,6 +455,11 @@ class StackedRNNCells(Layer):
             check_cell(cell)
         self.cells = list(cells)
 
+    def _zeros(self, size, batch_size):
+        if isinstance(size, int):
+            return ops.zeros((batch_size, size), dtype=self.compute_dtype)
+        return [self._zeros(n, batch_size) for n in size]
+
     @property
     def state_size(self) -> list:
         """The state sizes of the cells."""
@@ -472,9 +477,7 @@ class StackedRNNCells(Layer):
             if hasattr(cell, "get_initial_state"):
                 states.append(cell.get_initial_state(batch_size=batch_size))
             else:
-                sizes = cell.state_size
-                sizes = [sizes] if isinstance(sizes, int) else sizes
-                states.append([ops.zeros((batch_size, s), dtype=self.compute_dtype) for s in sizes])
+                states.append(self._zeros(cell.state_size, batch_size))
         return states
 
     def build(self, input_shape: Any) -> None:

@@ -87,7 +87,9 @@ class StatefulOperation(Operation):
             yield
             return
         names, named = state.names, calls.named
-        state.names, calls.named = (*names, self.name), self
+        path = self.__dict__.get("_path")
+        inside = tuple(path.split("/")) if path and not names else (*names, self.name)
+        state.names, calls.named = inside, self
         try:
             yield
         finally:
@@ -97,10 +99,10 @@ class StatefulOperation(Operation):
 
     def add_weight(
         self,
+        *args: Any,
         shape: Any = None,
         initializer: Any = None,
         dtype: Any = None,
-        *,
         trainable: bool = True,
         autocast: bool = True,
         regularizer: Any = None,
@@ -112,6 +114,7 @@ class StatefulOperation(Operation):
         """Makes a variable that belongs to the layer.
 
         Args:
+            *args: `shape`, `initializer` and `dtype` may also be given by position.
             shape: Shape without unknown lengths; default `()`.
             initializer: Initializer or name of one; default `"glorot_uniform"` for floats, else
                 `"zeros"`.
@@ -129,10 +132,7 @@ class StatefulOperation(Operation):
             StateError: If the layer is built already, or `super().__init__()` was not called.
         """
         self._check_super_called()
-        if isinstance(shape, str):
-            raise ArgumentError(
-                f"`name` must be passed as a keyword argument. {received(shape=shape)}"
-            )
+        shape, initializer, dtype = _by_position(args, shape, initializer, dtype)
         dtype = self.variable_dtype if dtype is None else standardize_dtype(dtype)
         if initializer is None:
             initializer = "glorot_uniform" if is_float(dtype) else "zeros"
@@ -402,3 +402,16 @@ class StatefulOperation(Operation):
 
 def _unique(items):
     return list({id(item): item for item in items}.values())
+
+
+def _by_position(args, *keywords):
+    """Returns shape, initializer and dtype, each given by position or by keyword."""
+    if args and isinstance(args[0], str):
+        raise ArgumentError(f"`name` must be passed as a keyword argument. {received(args=args)}")
+    twice = any(value is not None for value in keywords[: len(args)])
+    if len(args) > len(keywords) or twice:
+        raise ArgumentError(
+            "Only `shape`, `initializer` and `dtype` may be given by position, and once. "
+            + received(args=args)
+        )
+    return (*args, *keywords[len(args) :])

@@ -70,7 +70,9 @@ class RootMeanSquaredError(Mean):
     def __init__(self, name: str | None = "root_mean_squared_error", dtype: Any = None):
         super().__init__(name, dtype=dtype)
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+    def update_state(  # type: ignore[override]
+        self, y_true: Any, y_pred: Any, sample_weight: Any = None
+    ) -> None:
         """Takes one more batch into account."""
         y_true, y_pred = functions.matched(y_true, ops.cast(y_pred, self.dtype))
         super().update_state(ops.square(y_pred - y_true), sample_weight=sample_weight)

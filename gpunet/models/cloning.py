@@ -1,12 +1,13 @@
 """clone_model: the same architecture with new weights."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 from gpunet import saving, tree
 from gpunet.core.symbolic import KerasTensor
 from gpunet.errors import ArgumentError, received
-from gpunet.layers import Input, InputLayer
+from gpunet.layers import Input, InputLayer, Layer
 from gpunet.models.functional import Functional
 from gpunet.models.model import Model, has_functional_constructor
 from gpunet.models.sequential import Sequential
@@ -84,8 +85,12 @@ class _Cloner:
         if self.recursive and isinstance(layer, (Sequential, Functional)):
             call = None if isinstance(layer, Sequential) else self.call
             return clone_model(layer, None, self.clone, call, recursive=True, cache=self.cache)
-        if self.clone is not None:
+        if self.clone is not None and isinstance(layer, Layer):
             return self.clone(layer)
+        if not isinstance(layer, Layer):  # an op: the same one, but called nowhere yet
+            new = copy.copy(layer)
+            new._inbound_nodes, new._outbound_nodes = [], []
+            return new
         return type(layer).from_config(layer.get_config())
 
 

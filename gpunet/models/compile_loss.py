@@ -18,16 +18,16 @@ class LossPathError(ArgumentError, KeyError):
 
 
 class _Part(NamedTuple):
-    """One loss of one output.
+    """One loss of one output, or of several that it takes together.
 
     Attributes:
-        output: Number of the output in flattening order.
+        output: Number of the output in flattening order, or the path to a nest of outputs.
         loss: The loss object.
         weight: What it is multiplied with, or `None`.
         name: Name of the output in the logs.
     """
 
-    output: int
+    output: int | tuple
     loss: Any
     weight: float | None
     name: str
@@ -102,16 +102,19 @@ class CompileLoss:
         ):
             if weighted.loss is None:
                 continue
-            target = targets[output]
-            if target is None:
-                raise LossPathError(
-                    f"The path: {path} in the `loss` argument, can't be found in either the "
-                    "model's output (`y_pred`) or in the labels (`y_true`)."
-                )
-            loss = get_loss(weighted.loss, target, predictions[output])
-            name = _name(path, names[output], loss)
-            parts.append(_Part(output, loss, weighted.weight, name))
-        parts.sort(key=lambda part: part.output)
+            numbers = tree.flatten(output)
+            if any(targets[i] is None for i in numbers):
+                raise _no_such_output(path)
+            first = numbers[0]
+            loss = get_loss(weighted.loss, targets[first], predictions[first])
+            if tree.is_nested(output):
+                parts_of_name = output if isinstance(output, dict) else [names[i] for i in numbers]
+                name = "/".join(map(str, path)) or "_".join(map(str, parts_of_name))
+                part = _Part(path, loss, weighted.weight, name)
+            else:
+                part = _Part(output, loss, weighted.weight, _name(path, names[output], loss))
+            parts.append((first, part))
+        parts = [part for _, part in sorted(parts, key=lambda pair: pair[0])]
         if len(parts) > 1:
             self._metrics = [metrics_module.Mean(name=f"{part.name}_loss") for part in parts]
         leaf = not tree.is_nested(y_pred)
@@ -120,7 +123,8 @@ class CompileLoss:
 
     def _weighted(self):
         """The user's losses, each with its weight."""
-        loss, weights = self._user_loss, self._user_loss_weights
+        loss: Any = self._user_loss
+        weights: Any = self._user_loss_weights
         if weights is None:
             return tree.map_structure(_Weighted, loss)
         if not tree.is_nested(weights) and not tree.is_nested(loss):
@@ -199,9 +203,17 @@ class CompileLoss:
         total = None
         for i, part in enumerate(self._parts):
             k = part.output
-            value = self._loss(part, targets[k], predictions[k], weights[k])
+            if isinstance(k, tuple):
+                nests = [tree.pack_sequence_as(y_pred, flat) for flat in (targets, weights)]
+                target, weight = (_at(k, nest) for nest in nests)
+                prediction = _at(k, y_pred)
+                weight = None if sample_weight is None else weight
+            else:
+                target, prediction, weight = targets[k], predictions[k], weights[k]
+            value = self._loss(part, target, prediction, weight)
             if self._metrics:
-                self._metrics[i].update_state(value, sample_weight=predictions[k].shape[0])
+                samples = tree.flatten(prediction)[0].shape[0]
+                self._metrics[i].update_state(value, sample_weight=samples)
             if part.weight is not None:
                 value = FUNCTIONS["multiply"](value, part.weight)
             total = value if total is None else FUNCTIONS["add"](total, value)
@@ -235,6 +247,12 @@ class CompileLoss:
         return flat * count if len(flat) == 1 else flat
 
 
+def _at(path, nest):
+    for key in path:
+        nest = nest[key]
+    return nest
+
+
 def _first(sample_weight):
     if isinstance(sample_weight, (list, tuple, dict)):
         return tree.flatten(sample_weight)[0]
@@ -246,35 +264,47 @@ def _numbered(y_pred):
     return tree.pack_sequence_as(y_pred, list(range(len(tree.flatten(y_pred)))))
 
 
-def _spread(spec, outputs, names, output_names, path=()):
-    """Yields `(path, number of the output, weighted loss)` for a nest of losses."""
+def _spread(spec, outputs, names, output_names, path=None):
+    """Yields `(path, numbers of the outputs, weighted loss)` for a nest of losses.
+
+    A single loss for all serves each output; one inside of a list or dict takes what it stands for
+    as a whole.
+    """
     if isinstance(spec, _Weighted):
-        if not tree.is_nested(outputs):
+        if path is not None:
             yield path, outputs, spec
             return
         for inner, output in tree.flatten_with_path(outputs):
-            yield (*path, *inner), output, spec
-    elif isinstance(outputs, dict) and isinstance(spec, dict):
+            yield inner, output, spec
+        return
+    path = path or ()
+    if isinstance(outputs, dict) and isinstance(spec, dict):
         for key, part in spec.items():
             if key not in outputs:
                 raise _no_such_output((*path, key))
             yield from _spread(part, outputs[key], names, output_names, (*path, key))
     elif isinstance(spec, dict):
         yield from _spread_by_name(spec, outputs, names, output_names, path)
-    elif isinstance(outputs, (list, tuple)):
+    elif isinstance(outputs, (list, tuple)) and _one_each(spec, outputs):
         for i, part in enumerate(spec):
             if i >= len(outputs):
                 raise _no_such_output((*path, i))
             yield from _spread(part, outputs[i], names, output_names, (*path, i))
-    elif isinstance(outputs, dict):
-        flat = tree.flatten(outputs)
-        if len(spec) != len(flat) or any(tree.is_nested(part) for part in spec):
-            raise _no_such_output(path)
+    elif tree.is_nested(outputs) and _are_leaves(spec) and len(spec) == len(tree.flatten(outputs)):
         for (inner, output), part in zip(tree.flatten_with_path(outputs), spec, strict=True):
             yield (*path, *inner), output, part
-    else:  # several losses for one output
+    else:  # several losses for the same outputs
         for part in spec:
             yield from _spread(part, outputs, names, output_names, path)
+
+
+def _are_leaves(spec):
+    return not any(tree.is_nested(part) for part in spec)
+
+
+def _one_each(spec, outputs):
+    """Whether a list of losses has one for each item of a list of outputs."""
+    return type(spec) is type(outputs) or (_are_leaves(spec) and len(spec) == len(outputs))
 
 
 def _spread_by_name(spec, outputs, names, output_names, path):
@@ -285,17 +315,16 @@ def _spread_by_name(spec, outputs, names, output_names, path):
         )
     flat = tree.flatten(outputs)
     for key, part in spec.items():
-        if key not in names:
-            raise _no_such_output((*path, key))
-        i = names.index(key)
-        if i in flat:
-            yield from _spread(part, i, names, output_names, (*path, key))
+        i = names.index(key) if key in names else None
+        if i not in flat:
+            raise _no_such_output((*path, key), labels=False)
+        yield from _spread(part, i, names, output_names, (*path, key))
 
 
-def _no_such_output(path):
-    return LossPathError(
-        f"The path: {path} in the `loss` argument, can't be found in the model's output (`y_pred`)."
-    )
+def _no_such_output(path, labels=True):
+    where = "either the model's output (`y_pred`) or in the labels (`y_true`)"
+    where = where if labels else "the model's output (`y_pred`)"
+    return LossPathError(f"The path: {path} in the `loss` argument, can't be found in {where}.")
 
 
 def _name(path, output_name, loss):

@@ -81,13 +81,15 @@ class CompileMetrics:
         shallow = tree.is_nested(y_pred) and len(y_pred) == len(flat)
         names = self._names_of(y_pred, shallow)
         self._output_order = names if len(flat) > 1 and shallow else None
-        build = lambda given, argument: self._match(  # noqa: E731
-            given, argument, names, y_true, y_pred, shallow
-        )
-        flat_metrics = build(self._user_metrics, "metrics")
-        flat_weighted = build(self._user_weighted_metrics, "weighted_metrics")
-        self._flat_metrics, self._flat_weighted_metrics = flat_metrics, flat_weighted
-        self._names = _unique_names(flat_metrics, flat_weighted)
+        found: list[Any] = [
+            self._match(given, argument, names, y_true, y_pred, shallow)
+            for given, argument in (
+                (self._user_metrics, "metrics"),
+                (self._user_weighted_metrics, "weighted_metrics"),
+            )
+        ]
+        self._flat_metrics, self._flat_weighted_metrics = found
+        self._names = _unique_names(*found)
         self.built = True
 
     def _names_of(self, y_pred, shallow):

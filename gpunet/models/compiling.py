@@ -19,6 +19,26 @@ from gpunet.saving import deserialize_keras_object, serialize_keras_object
 class Compilable:
     """The part of a trainer that knows optimizer, loss and metrics."""
 
+    compiled: bool
+    loss: Any
+    optimizer: Any
+    steps_per_execution: int
+    stop_training: bool
+    stop_evaluating: bool
+    stop_predicting: bool
+    train_function: Any
+    test_function: Any
+    predict_function: Any
+    history: Any
+    _run_eagerly: bool
+    _jit_compile: bool
+    _initial_epoch: int | None
+    _compile_config: dict[str, Any]
+    _compile_loss: CompileLoss | None
+    _compile_metrics: CompileMetrics | None
+    _loss_tracker: Any
+    _compute_loss_has_training_arg: bool
+
     def __init__(self):
         # Past `__setattr__`: losses and metrics of a training are no part of the layer's state.
         self.__dict__.update(
@@ -131,6 +151,11 @@ class Compilable:
         )
 
     @property
+    def _layer(self) -> Any:
+        """This object as the layer that it is too."""
+        return self
+
+    @property
     def run_eagerly(self) -> bool:
         """Whether steps run op by op."""
         return self._run_eagerly
@@ -177,7 +202,7 @@ class Compilable:
             loss = self._compile_loss(y, y_pred, sample_weight)
             if loss is not None:
                 losses.append(loss)
-        losses += [self._aggregate_additional_loss(loss) for loss in self.losses]
+        losses += [self._aggregate_additional_loss(loss) for loss in self._layer.losses]
         if not losses:
             raise StateError("No loss to compute. Provide a `loss` argument in `compile()`.")
         total = losses[0]
@@ -204,13 +229,13 @@ class Compilable:
             found += [m for m in (self._loss_tracker, self._compile_metrics) if m is not None]
             if self._compile_loss is not None:
                 found += self._compile_loss.metrics
-        return [*found, *self._metrics]
+        return [*found, *self._layer._metrics]
 
     @property
     def metrics(self) -> list[Any]:
         """The mean loss, the metrics of `compile`, and those of the layers."""
         found = self._compile_time_metrics()
-        for layer in self._flatten_layers(include_self=False):
+        for layer in self._layer._flatten_layers(include_self=False):
             if not isinstance(layer, Compilable):  # what inner models compiled is not ours
                 found += layer._metrics
         return found
@@ -293,8 +318,8 @@ class Compilable:
         if not config:
             return
         self.compile(**deserialize_keras_object(config))
-        if self.optimizer is not None and self.built:
-            self.optimizer.build(self.trainable_variables)
+        if self.optimizer is not None and self._layer.built:
+            self.optimizer.build(self._layer.trainable_variables)
 
     def _assert_compile_called(self, method_name: str) -> None:
         if not self.compiled:

@@ -28,6 +28,16 @@ class Function(Operation):
         [[2.0, 2.0, 2.0]]
     """
 
+    _inputs_struct: Any
+    _outputs_struct: Any
+    _inputs: list[KerasTensor]
+    _outputs: list[KerasTensor]
+    _nodes: set[int]
+    _nodes_by_depth: dict[int, list[CallNode]]
+    _operations: list[Operation]
+    _execution: "_Execution"
+    _one_output: bool
+
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None):
         super().__init__(name=name)
         inputs, outputs = tree.map_structure(_same, inputs), tree.map_structure(_same, outputs)
@@ -35,6 +45,7 @@ class Function(Operation):
         for what, found in (("inputs", flat_inputs), ("outputs", flat_outputs)):
             if not found:
                 raise ArgumentError(f"`{what}` argument cannot be empty.")
+        _check_reachable(inputs, outputs)
         nodes, by_depth, operations = map_graph(flat_inputs, flat_outputs)
         self.__dict__.update(
             _inputs_struct=inputs,
@@ -112,6 +123,20 @@ class Function(Operation):
                     f"{type(self).__name__} was passed incompatible inputs. For input "
                     f"'{wanted.name}', expected shape {wanted.shape}. "
                     + received(shape=tuple(x.shape))
+                )
+
+
+def _check_reachable(inputs, outputs):
+    given = {id(x) for x in tree.flatten(inputs)}
+    for path, output in tree.flatten_with_path(outputs):
+        nodes, _ = _walk(tree.flatten(inputs), [output])
+        for node in nodes:
+            missing = [y.name for y in node.output_tensors if node.is_input and id(y) not in given]
+            if missing:
+                raise ArgumentError(
+                    f"Output with path `{'.'.join(map(str, path))}` is not connected to `inputs`: "
+                    f"it needs {node.operation.name!r} too. "
+                    + received(inputs=[x.name for x in tree.flatten(inputs)])
                 )
 
 

@@ -58,6 +58,7 @@ class Functional(Function, Model):
         for layer in self.layers:
             self._tracker.track(layer)
         self.build(None)
+        self.supports_masking = True
         first = self._inputs_struct
         # The one input, if there is one and tensors can be taken as they are.
         single = first[0] if isinstance(first, (list, tuple)) and len(first) == 1 else first
@@ -65,7 +66,7 @@ class Functional(Function, Model):
             _convert_input_args=False,
             _allow_non_tensor_positional_args=True,
             _single_input=single if isinstance(single, KerasTensor) else None,
-            output_names=[y._keras_history.operation.name for y in self._outputs],
+            output_names=[_maker(y).name for y in self._outputs],
         )
         if self._single_input is not None:
             self.__dict__["_single_dtype"] = numpy_dtype(self._single_input.dtype)
@@ -160,11 +161,11 @@ class Functional(Function, Model):
             and inputs.data.dtype == self._single_dtype
             and inputs.data.shape[1:] == single.shape[1:]
         ):
-            flat = [inputs]
+            flat: list[Any] = [inputs]
         else:
             flat = self._standardize_inputs(inputs)
         if mask is not None:
-            for x, m in zip(flat, tree.flatten(mask), strict=True):
+            for x, m in zip(flat, self._flat_masks(mask), strict=True):
                 if m is not None:
                     x._keras_mask = m
         if not kwargs and (training is None or training is state.training):
@@ -175,6 +176,18 @@ class Functional(Function, Model):
             return values[0]
         outputs = tree.pack_sequence_as(self._outputs_struct, values)
         return outputs[0] if type(outputs) in (list, tuple) and len(outputs) == 1 else outputs
+
+    def _flat_masks(self, mask):
+        """One mask for each input, in their order."""
+        if isinstance(mask, dict):
+            keys = self._inputs_struct
+            keys = sorted(keys) if isinstance(keys, dict) else [x.name for x in self._inputs]
+            if set(keys) <= set(mask):
+                mask = [mask[key] for key in keys]
+        return tree.flatten(mask)
+
+    def _set_masks(self, inputs: Any, outputs: Any, previous: Any) -> None:
+        """The layers inside have set the masks of their outputs."""
 
     def _run_in_context(self, flat, training, context):
         """Runs the layers as if this model had been called with these arguments."""
@@ -189,7 +202,7 @@ class Functional(Function, Model):
 
     def compute_output_spec(self, inputs: Any, training: Any = None, mask: Any = None) -> Any:
         """Returns the outputs as KerasTensors."""
-        flat = self._standardize_inputs(inputs)
+        flat = self._standardize_inputs(inputs, warn=False)
         result = Function.compute_output_spec(
             self, tree.pack_sequence_as(self._inputs_struct, flat)
         )
@@ -205,7 +218,7 @@ class Functional(Function, Model):
                 _check_given(x, wanted)
         super()._check_inputs(first)
 
-    def _standardize_inputs(self, inputs):
+    def _standardize_inputs(self, inputs, warn=True):
         """The inputs as a flat list, in the order, dtypes and ranks of the model's inputs."""
         struct = self._inputs_struct
         if isinstance(struct, (list, tuple)) and len(struct) == 1 and not tree.is_nested(inputs):
@@ -221,19 +234,23 @@ class Functional(Function, Model):
             and list(struct) != sorted(struct)
         ):
             raise self._other_structure(inputs)
+        if warn:
+            self._warn_if_other_structure(inputs)
+        if isinstance(struct, dict) and isinstance(inputs, dict) and set(struct) < set(inputs):
+            inputs = {key: inputs[key] for key in struct}
         flat = tree.flatten(inputs)
         if len(flat) != len(self._inputs):
             raise self._other_structure(inputs)
-        self._warn_if_other_structure(inputs)
-        return [self._standardize(x, wanted) for x, wanted in zip(flat, self._inputs, strict=True)]
+        return [self._standardize(i, x) for i, x in enumerate(flat)]
 
-    def _standardize(self, x, wanted):
+    def _standardize(self, i, x):
+        wanted = self._inputs[i]
         _check_given(x, wanted)
         if x is None:
             return None
         symbolic = isinstance(x, KerasTensor)
         mask = getattr(x, "_keras_mask", None)
-        y = x if symbolic else as_tensor(x)
+        y: Any = x if symbolic else as_tensor(x)
         if not symbolic and y.dtype != numpy_dtype(wanted.dtype):
             y = FUNCTIONS["cast"](y, wanted.dtype)
         rank, shape = len(wanted.shape), tuple(y.shape)
@@ -245,9 +262,10 @@ class Functional(Function, Model):
             None not in pair and pair[0] != pair[1]
             for pair in zip(shape[1:], wanted.shape[1:], strict=True)
         ):
+            path = ".".join(map(str, tree.flatten_with_path(self._inputs_struct)[i][0]))
             raise ShapeError(
-                f"Invalid input shape for input with name '{wanted.name}' of model '{self.name}'. "
-                f"Expected shape {wanted.shape}. {received(shape=shape)}"
+                f"Invalid input shape for input with name '{wanted.name}' and path '{path}' of "
+                f"model '{self.name}'. Expected shape {wanted.shape}. {received(shape=shape)}"
             )
         if mask is not None and y is not x:
             y._keras_mask = mask
@@ -314,6 +332,11 @@ def _check_given(x, wanted):
             f"The input '{wanted.name}' is not optional, but None was passed. Please provide a "
             "valid tensor."
         )
+
+
+def _maker(x: Any) -> Any:
+    """The operation that made a KerasTensor."""
+    return x._keras_history.operation
 
 
 def _shapes(struct):

@@ -36,7 +36,7 @@ def clone_between(inputs: Any, outputs: Any) -> tuple[Any, Any]:
 
 
 def _input_like(x):
-    y = Input(batch_shape=x.shape, dtype=x.dtype, name=f"{x.name}CLONE")
+    y: Any = Input(batch_shape=x.shape, dtype=x.dtype, name=f"{x.name}CLONE")
     mask = getattr(x, "_keras_mask", None)
     if mask is not None:
         y._keras_mask = mask

@@ -58,10 +58,11 @@ def _call_numbers(model):
 
 
 def _node_config(node, numbers):
-    def serialize(x):
+    def serialize(x: Any):
         if not isinstance(x, KerasTensor):
             return saving.serialize_keras_object(x)
-        operation, index, output = x._keras_history
+        history: Any = x._keras_history
+        operation, index, output = history
         number = numbers[id(operation._inbound_nodes[index])]
         history = [operation.name, number, output]
         config = {"shape": x.shape, "dtype": x.dtype, "keras_history": history}
@@ -144,7 +145,7 @@ def _revive(value, made):
 def _tensor(place, made):
     name, call, output = place
     if name not in made:
-        raise SavingError(f"The config names a layer that it does not hold. {received(layer=name)}")
+        raise SavingError(f"Invalid Functional model configuration. Missing node: {name}")
     nodes = made[name]._inbound_nodes
     if call >= len(nodes):
         raise _Later

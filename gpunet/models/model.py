@@ -11,6 +11,7 @@ from gpunet.core.symbolic import KerasTensor, compute_output_spec
 from gpunet.errors import ArgumentError, StateError, received
 from gpunet.layers import Layer
 from gpunet.layers.signature import map_shapes
+from gpunet.models.state_tree import get_state_tree, set_state_tree, variable_map
 from gpunet.models.summary import print_summary
 from gpunet.models.trainer import Trainer
 from gpunet.saving import serializable
@@ -200,6 +201,35 @@ class Model(Trainer, Layer):
             **kwargs: Options of `saving.load_weights`.
         """
         saving.load_weights(self, filepath, skip_mismatch=skip_mismatch, **kwargs)
+
+    def get_state_tree(self, value_format: str = "backend_tensor") -> dict[str, Any]:
+        """Returns the values of all variables as nested dicts, by the parts of their paths.
+
+        Args:
+            value_format: `"backend_tensor"` or `"numpy_array"`.
+
+        Returns:
+            Dict with `trainable_variables`, `non_trainable_variables`, `optimizer_variables` and
+            `metrics_variables`.
+
+        Raises:
+            ArgumentError: If two variables have the same path.
+        """
+        return get_state_tree(self, value_format)
+
+    def set_state_tree(self, state_tree: dict[str, Any]) -> None:
+        """Sets the variables that nested dicts like those of `get_state_tree` name.
+
+        Args:
+            state_tree: The nested dicts.
+
+        Raises:
+            ArgumentError: If it names a variable that there is not; nothing has changed then.
+        """
+        set_state_tree(self, state_tree)
+
+    def _get_variable_map(self) -> dict[str, Any]:
+        return variable_map(self)
 
     def to_json(self, **kwargs: Any) -> str:
         """Returns the config of the model as JSON; `models.model_from_json` reads it.

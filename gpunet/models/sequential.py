@@ -42,6 +42,7 @@ class Sequential(Model):
 
     def __init__(self, layers: Any = None, trainable: bool = True, name: str | None = None):
         super().__init__(trainable=trainable, name=name)
+        self.supports_masking = True
         self.__dict__["_functional"] = None
         for layer in layers or ():
             self.add(layer, rebuild=False)
@@ -156,6 +157,8 @@ class Sequential(Model):
         for layer in layers[1:]:
             try:
                 x = layer(x)
+            except NotImplementedError:  # a layer whose shapes only data can tell
+                return
             except TypeError as error:
                 _explain_call(layer, error)
                 raise
@@ -165,6 +168,9 @@ class Sequential(Model):
         self.__dict__["_functional"] = functional
         self.__dict__["output_names"] = functional.output_names
         self.built = True
+
+    def _set_masks(self, inputs: Any, outputs: Any, previous: Any) -> None:
+        """The layers inside have set the masks of their outputs."""
 
     def _build_for(self, x: Any) -> None:
         """Builds for batches like `x`, of any size."""

@@ -18,9 +18,8 @@ class Steps(Compilable):
     """The part of a trainer that runs one batch."""
 
     def _forward(self, x, training):
-        if self._call_facts.training:
-            return self(x, training=training)
-        return self(x)
+        layer = self._layer
+        return layer(x, training=training) if layer._call_facts.training else layer(x)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Trains on one batch; override it for a training of your own.
@@ -53,7 +52,7 @@ class Steps(Compilable):
             y_pred = self._forward(x, True)
             loss = self._compute_loss(x, y, y_pred, sample_weight, training=True)
             scaled = loss if optimizer is None else optimizer.scale_loss(loss)
-        variables = self.trainable_variables
+        variables = self._layer.trainable_variables
         self._track_loss(loss, x)
         if optimizer is not None and variables:
             optimizer.apply(tape.gradient(scaled, variables), variables)
@@ -142,7 +141,7 @@ class Steps(Compilable):
 
     def _device(self) -> Device:
         """Where batches must be: where the weights are."""
-        variables = self.variables
+        variables = self._layer.variables
         return variables[0].device if variables else current_device()
 
     def _tensors(self, data):
@@ -157,7 +156,7 @@ class Steps(Compilable):
         Raises:
             ShapeError: If targets and predictions do not go together.
         """
-        unbuilt = not all(layer.built for layer in self._flatten_layers())
+        unbuilt = not all(layer.built for layer in self._layer._flatten_layers())
         loss, metrics = self._compile_loss, self._compile_metrics
         wants_loss = loss is not None and not loss.built
         wants_metrics = metrics is not None and not metrics.built
@@ -171,8 +170,8 @@ class Steps(Compilable):
             if wants_loss:
                 compute_output_spec(self._compute_loss, x, y, y_pred, sample_weight, False)
         if self.optimizer is not None and not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
-        self._post_build()
+            self.optimizer.build(self._layer.trainable_variables)
+        self._layer._post_build()
 
     def _build_for(self, x: Any) -> None:
         """Called before the model is run for its shapes; models may build themselves here."""

@@ -192,9 +192,9 @@ def _connections(layer, model):
 def _totals(model):
     trainable = _count(model.trainable_weights)
     frozen = _count(model.non_trainable_weights)
-    optimizer = getattr(model, "optimizer", None)
+    optimizer: Any = getattr(model, "optimizer", None)
     built = optimizer is not None and optimizer.built
-    state = _count(optimizer.variables) if built else (0, 0)
+    state = _count(optimizer.variables) if optimizer is not None and built else (0, 0)
     total = tuple(sum(pair) for pair in zip(trainable, frozen, state, strict=True))
     yield _total("Total", *total)
     yield _total("Trainable", *trainable)

@@ -157,7 +157,7 @@ class Trainer(Steps):
             if self.stop_training:
                 break
         if epochs and hasattr(self.optimizer, "finalize_variable_values"):
-            self.optimizer.finalize_variable_values(self.trainable_weights)
+            self.optimizer.finalize_variable_values(self._layer.trainable_weights)
         callbacks.on_train_end(logs=logs)
 
     def _run_steps(self, iterator, callbacks, run, kind, where):

@@ -36,6 +36,6 @@ def _(xp, scores, positives, negatives, thresholds):
         sums = xp.bincount(places, flat, minlength=labels * (count + 1))
         above = xp.cumsum(sums.reshape(labels, count + 1)[:, :0:-1], axis=1)[:, ::-1]
         unsorted = xp.empty((count, labels), weights.dtype)
-        unsorted[order] = above.T
+        unsorted[xp.asarray(order)] = above.T
         results.append(unsorted.reshape(count, *scores.shape[1:]))
     return tuple(results)

@@ -7,7 +7,7 @@ import numpy as np
 
 from gpunet.backend.device import current_device
 from gpunet.core.symbolic import public
-from gpunet.core.tensor import Operators, Tensor, as_tensor
+from gpunet.core.tensor import Tensor, as_tensor
 from gpunet.dtypes import numpy_dtype, result_type, standardize_dtype
 from gpunet.errors import ArgumentError, received
 from gpunet.ops.elementwise import cast_to
@@ -252,7 +252,8 @@ def is_tensor(x: Any) -> bool:
 
 def shape(x: Any) -> tuple[int | None, ...]:
     """Returns the shape as a tuple; lengths a KerasTensor does not know are `None`."""
-    return tuple(x.shape) if isinstance(x, Operators) else as_tensor(x).shape
+    lengths = getattr(x, "shape", None)
+    return tuple(as_tensor(x).shape if lengths is None else lengths)
 
 
 def ndim(x: Any) -> int:
@@ -262,13 +263,13 @@ def ndim(x: Any) -> int:
 
 def size(x: Any) -> int | None:
     """Returns how many elements there are; `None` if a KerasTensor does not know."""
-    lengths = shape(x)
-    return None if None in lengths else math.prod(lengths)
+    lengths = [n for n in shape(x) if n is not None]
+    return None if len(lengths) < ndim(x) else math.prod(lengths)
 
 
 def dtype(x: Any) -> str:
     """Returns the name of the dtype."""
-    return standardize_dtype(x.dtype if isinstance(x, Operators) else as_tensor(x).dtype)
+    return standardize_dtype(getattr(x, "dtype", None) or as_tensor(x).dtype)
 
 
 @public

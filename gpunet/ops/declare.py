@@ -185,22 +185,20 @@ def binary(
         primitive.vjp(vjp)
     first, second = names
     convert = counted if count_bools else operands
-    if to_float:
 
-        def op(x1, x2):
-            x1, x2 = operands(x1, x2)
-            return primitive(floating(x1), floating(x2))
-    elif names == ("x", "y"):
+    def op(x1, x2):
+        return primitive(*convert(x1, x2))
 
-        def op(x, y):
-            return primitive(*convert(x, y))
-    else:
+    def float_op(x1, x2):
+        x1, x2 = operands(x1, x2)
+        return primitive(floating(x1), floating(x2))
 
-        def op(x1, x2):
-            return primitive(*convert(x1, x2))
+    def op_of_xy(x, y):
+        return primitive(*convert(x, y))
 
     arguments = (
         f"        {first}: Tensor.\n"
         f"        {second}: Tensor whose shape broadcasts with that of `{first}`."
     )
-    return _document(op, name, doc, example, arguments)
+    chosen = float_op if to_float else op_of_xy if names == ("x", "y") else op
+    return _document(chosen, name, doc, example, arguments)

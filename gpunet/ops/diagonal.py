@@ -107,7 +107,8 @@ def _triangle(x, k, upper):
     x, k = as_tensor(x), operator.index(k)
     if len(x.shape) < 2:
         raise ShapeError(f"A triangle needs two axes. {received(shape=x.shape)}")
-    lower = np.tri(*x.shape[-2:], k - 1 if upper else k, dtype=bool)
+    rows, columns = x.shape[-2:]
+    lower = np.tri(rows, columns, k - 1 if upper else k, dtype=bool)
     return where(constant(~lower if upper else lower, x), x, np.zeros((), x.dtype))
 
 

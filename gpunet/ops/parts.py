@@ -6,7 +6,6 @@ import operator
 from gpunet.core.symbolic import public
 from gpunet.core.tensor import as_tensor
 from gpunet.errors import ArgumentError, ShapeError, received
-from gpunet.ops.index import item_primitive
 from gpunet.ops.shape import (
     concatenate,
     one_axis,
@@ -14,6 +13,7 @@ from gpunet.ops.shape import (
     reshape_primitive,
     same_dtype,
     split_primitive,
+    unstack_primitive,
 )
 
 __all__ = [
@@ -37,10 +37,12 @@ def _split(x, sizes, axis):
 
 
 def _sizes_at(points, n):
-    """The lengths of the parts between cutting points, as NumPy slices them."""
-    ends = [slice(p).indices(n)[1] for p in map(operator.index, points)]
-    starts = [0, *ends]
-    return tuple([max(b - a, 0) for a, b in zip(starts, [*ends, n], strict=True)])
+    """The lengths of the parts between cutting points; those beyond the end give empty parts."""
+    given = [operator.index(p) for p in points]
+    ends = [min(max(p + n if p < 0 else p, 0), n) for p in given]
+    if ends != sorted(ends):
+        raise ArgumentError(f"Positions to cut at must ascend. {received(indices=given)}")
+    return tuple([b - a for a, b in itertools.pairwise([0, *ends, n])])
 
 
 @public
@@ -57,6 +59,7 @@ def split(x, indices_or_sections, axis=0):
 
     Raises:
         ShapeError: If the axis has no equal parts of that number.
+        ArgumentError: If the positions do not ascend.
 
     Example:
         >>> import gpunet
@@ -67,14 +70,7 @@ def split(x, indices_or_sections, axis=0):
     axis = one_axis(axis, len(x.shape))
     n = x.shape[axis]
     if hasattr(indices_or_sections, "__len__") and not _is_scalar(indices_or_sections):
-        points = [int(p) for p in indices_or_sections]
-        starts = [0, *points]
-        if all(0 <= a <= b <= n for a, b in itertools.pairwise([*starts, n])):
-            return _split(x, _sizes_at(points, n), axis)
-        return [
-            item_primitive(x, key=((None, None, None),) * axis + ((a, b, None),))
-            for a, b in zip(starts, [*points, None], strict=True)
-        ]
+        return _split(x, _sizes_at(indices_or_sections, n), axis)
     sections = operator.index(indices_or_sections)
     if sections < 1 or n % sections:
         raise ShapeError(
@@ -144,8 +140,7 @@ def unstack(x, num=None, axis=0):
     n = x.shape[axis]
     if num is not None and num != n:
         raise ShapeError(f"Axis {axis} has length {n}, not `num`. {received(num=num)}")
-    shape = (*x.shape[:axis], *x.shape[axis + 1 :])
-    return [reshape_primitive(part, shape=shape) for part in _split(x, (1,) * n, axis)]
+    return list(unstack_primitive(x, axis=axis)) if n else []
 
 
 @public

@@ -6,6 +6,7 @@ Measured on 2 cores, float32: (2048, 32) over axis 0 takes 4 instead of 32 us, (
 axis 1 takes 4 instead of 17 us; the rounding errors are of the same size.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -130,22 +131,34 @@ def _sum_on_cpu(x, axis, keepdims):
         return _sum_floats(x, axis, keepdims)
     if dtype in _HALVES:
         return _sum_floats(x.astype(_FLOAT32), axis, keepdims).astype(dtype)
-    return np.add.reduce(x, axis, _SUMS.get(dtype, dtype), None, keepdims)
+    return np.add.reduce(x, axis, _SUMS.get(dtype, dtype), keepdims=keepdims)
 
 
 def _sum_floats(x, axis, keepdims):
     if not axis or x.size < 256 or not x.flags.c_contiguous:
-        return np.add.reduce(x, axis, None, None, keepdims)
-    shape, n = x.shape, reduced_count(x.shape, axis)
-    if axis[-1] == len(axis) - 1:
-        y = _ones(n, x.dtype) @ x.reshape(n, -1)
-    elif axis[0] == len(shape) - len(axis) and n >= 8:
-        y = x.reshape(-1, n) @ _ones(n, x.dtype)
+        return np.add.reduce(x, axis, keepdims=keepdims)
+    first, rows, n, shape = _plan(x.shape, axis, keepdims)
+    if first is None:
+        return np.add.reduce(x, axis, keepdims=keepdims)
+    x = x if rows is None else x.reshape(rows)
+    ones = _ones(n, x.dtype)
+    y = ones @ x if first else x @ ones
+    return y if shape is None else y.reshape(shape)
+
+
+@functools.lru_cache(4096)
+def _plan(shape, axis, keepdims):
+    """Whether the first axes are summed (`None`: middle ones), and what to reshape to."""
+    count, n = len(axis), reduced_count(shape, axis)
+    if axis[-1] == count - 1:
+        first, rows = True, (n, math.prod(shape[count:]))
+    elif axis[0] == len(shape) - count and n >= 8:
+        first, rows = False, (math.prod(shape[:-count]), n)
     else:
-        return np.add.reduce(x, axis, None, None, keepdims)
-    if keepdims or y.ndim != len(shape) - len(axis):
-        y = y.reshape(reduced_shape(shape, axis, keepdims))
-    return y
+        return None, None, n, None
+    out = reduced_shape(shape, axis, keepdims)
+    vector = (rows[1] if first else rows[0],)
+    return first, (None if rows == shape else rows), n, (None if out == vector else out)
 
 
 def _ones(n, dtype):
@@ -186,9 +199,11 @@ def _(xp, x, shape):
 
 @sum_to_primitive.cpu
 def _(x, shape):
-    return _sum_on_cpu(x, _broadcast_axes(x.shape, shape), False).reshape(shape)
+    y = _sum_on_cpu(x, _broadcast_axes(x.shape, shape), False)
+    return y if y.shape == shape else y.reshape(shape)
 
 
+@functools.lru_cache(4096)
 def _broadcast_axes(long, short):
     lead = len(long) - len(short)
     return (

@@ -1,6 +1,7 @@
 """Writing into copies: `scatter`, `scatter_update`, `slice`, `slice_update`, one-hot encodings."""
 
 import operator
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from gpunet.ops.creation import ones_like, zeros_like
 from gpunet.ops.elementwise import cast_to, equal
 from gpunet.ops.extrema import max_primitive
 from gpunet.ops.index import index_add_primitive, integers, item_primitive
-from gpunet.ops.shape import as_shape, many_axes, one_axis, reshape_primitive
+from gpunet.ops.shape import as_shape, many_axes, one_axis, reshape_primitive, stack
 
 __all__ = [
     "multi_hot",
@@ -258,14 +259,15 @@ def slice(inputs, start_indices, shape):
     limits = inputs.shape
     start = _start(start_indices, inputs)
     lengths = tuple([operator.index(n) for n in shape])
-    if type(start) is tuple and len(start) == len(lengths) == len(limits):
+    if isinstance(start, Tensor):
+        _check_block(None, lengths, limits)
+        return block_primitive(inputs, start, shape=lengths)
+    if len(start) == len(lengths) == len(limits):
         ends = zip(lengths, limits, start, strict=True)
         lengths = tuple([limit - s if n == -1 else n for n, limit, s in ends])
     _check_block(start, lengths, limits)
-    if type(start) is tuple:
-        key = tuple([(s, s + n, None) for s, n in zip(start, lengths, strict=True)])
-        return item_primitive(inputs, key=key)
-    return block_primitive(inputs, start, shape=lengths)
+    key = tuple([(s, s + n, None) for s, n in zip(start, lengths, strict=True)])
+    return item_primitive(inputs, key=key)
 
 
 @public
@@ -291,29 +293,38 @@ def slice_update(inputs, start_indices, updates):
     inputs = as_tensor(inputs)
     updates = cast_to(as_tensor(updates, device=inputs.device), inputs.dtype)
     start = _start(start_indices, inputs)
-    _check_block(start, updates.shape, inputs.shape)
-    if type(start) is tuple:
+    if isinstance(start, Tensor):
+        _check_block(None, updates.shape, inputs.shape)
+    else:
+        _check_block(start, updates.shape, inputs.shape)
         start = as_tensor(np.array(start, np.int32), device=inputs.device)
     return put_block_primitive(inputs, updates, start)
 
 
-def _start(start_indices, inputs):
+def _start(start_indices: Any, inputs: Tensor) -> tuple[int, ...] | Tensor:
     """A tuple of ints where these are known, else an integer tensor."""
-    if isinstance(start_indices, Operators) or any(isinstance(s, Operators) for s in start_indices):
-        return integers(start_indices, inputs, "start_indices")
-    return tuple([operator.index(s) for s in start_indices])
+    if not isinstance(start_indices, Operators):
+        if not any(isinstance(s, Operators) for s in start_indices):
+            return tuple([operator.index(s) for s in start_indices])
+        start_indices = stack(start_indices)
+    start = integers(start_indices, inputs, "start_indices")
+    if start.shape != (len(inputs.shape),):
+        raise ShapeError(
+            f"`start_indices` needs one number for each of {len(inputs.shape)} axes. "
+            + received(start_indices=start.shape)
+        )
+    return start
 
 
 def _check_block(start, lengths, limits):
-    known = start if type(start) is tuple else (0,) * start.shape[0]
+    known = (0,) * len(limits) if start is None else start
     fits = len(known) == len(lengths) == len(limits) and all(
         s >= 0 <= n <= limit - s for s, n, limit in zip(known, lengths, limits, strict=True)
     )
     if not fits:
-        shown = start if type(start) is tuple else f"tensor of shape {start.shape}"
         raise ShapeError(
             f"The block must fit into the tensor, of shape {limits}. "
-            + received(start_indices=shown, shape=lengths)
+            + received(start_indices=start, shape=lengths)
         )
 
 

@@ -20,7 +20,6 @@ from gpunet.ops.elementwise import (
     power,
     where,
 )
-from gpunet.ops.extrema import max
 from gpunet.ops.index import integers
 from gpunet.ops.shape import (
     broadcast_to,
@@ -46,9 +45,7 @@ __all__ = [
 
 def _spaced(start, stop, num, endpoint, axis):
     """Positions between `start` and `stop` as a tensor, and their distance."""
-    num = int(num)
-    if num < 0:
-        raise ArgumentError(f"`num` must not be negative. {received(num=num)}")
+    num = _count(num)
     start, stop = operands(floating(as_tensor(start)), floating(as_tensor(stop)))
     steps = num - 1 if endpoint else num
     delta = (stop - start) / steps if steps > 0 else (stop - start) * math.nan
@@ -59,6 +56,12 @@ def _spaced(start, stop, num, endpoint, axis):
     first, last = _widened(start, shape, axis), _widened(stop, shape, axis)
     # Weighing both ends, as opposed to adding up steps, hits them exactly.
     return first * (1 - fraction) + last * fraction, delta
+
+
+def _count(num):
+    if operator.index(num) < 0:
+        raise ArgumentError(f"`num` must not be negative. {received(num=num)}")
+    return operator.index(num)
 
 
 def _widened(x, shape, axis):
@@ -100,7 +103,7 @@ def linspace(start, stop, num=50, endpoint=True, retstep=False, dtype=None, axis
         [0.0, 0.25, 0.5, 0.75, 1.0]
     """
     if _is_number(start) and _is_number(stop):
-        made, step = np.linspace(start, stop, int(num), endpoint, True)
+        made, step = np.linspace(start, stop, _count(num), endpoint=endpoint, retstep=True)
         dtype = numpy_dtype(dtype)
         made = np.floor(made) if dtype.kind in "iu" else made
         y = as_tensor(made.astype(dtype))
@@ -136,7 +139,7 @@ def logspace(start, stop, num=50, endpoint=True, base=10, dtype=None, axis=0):
         [1.0, 10.0, 100.0]
     """
     if _is_number(start) and _is_number(stop) and _is_number(base):
-        exponents = np.linspace(start, stop, int(num), endpoint)
+        exponents = np.linspace(start, stop, _count(num), endpoint)
         return as_tensor(np.power(float(base), exponents).astype(numpy_dtype(dtype)))
     y, _ = _spaced(start, stop, num, endpoint, axis)
     return _result(power(base, y), dtype, _float_type(start, stop))
@@ -163,7 +166,7 @@ def geomspace(start, stop, num=50, endpoint=True, dtype=None, axis=0):
         [1.0, 2.0, 4.0, 8.0]
     """
     if _is_number(start) and _is_number(stop):
-        made = np.geomspace(start, stop, int(num), endpoint)
+        made = np.geomspace(start, stop, _count(num), endpoint)
         return as_tensor(made.astype(numpy_dtype(dtype)))
     y, _ = _spaced(log(start), log(stop), num, endpoint, axis)
     return _result(exp(y), dtype, _float_type(start, stop))

@@ -1,5 +1,6 @@
-"""Shape: reshape, transpose, broadcast, join, split. On NumPy most of these are views, not copies."""
+"""Shape: reshape, transpose, broadcast, join, split; mostly views on NumPy, not copies."""
 
+import functools
 import math
 import operator
 from collections.abc import Sequence
@@ -64,6 +65,40 @@ split_primitive.vjp(
 )
 
 
+stack_primitive = Primitive("stack(*xs, axis) -> y")
+stack_primitive.vjp(lambda g, axis: unstack_primitive(g, axis=axis))
+
+unstack_primitive = Primitive("unstack(x, *, axis) -> ys")
+unstack_primitive.vjp(
+    lambda g, axis: stack_primitive(*(g if type(g) is tuple else (g,)), axis=axis)
+)
+
+
+@stack_primitive.array
+def _(xp, *xs, axis):
+    shape = xs[0].shape
+    longer = (*shape[:axis], 1, *shape[axis:])
+    return xp.concatenate([x.reshape(longer) for x in xs], axis)
+
+
+@stack_primitive.infer
+def _(*xs, axis):
+    shape = xs[0].shape
+    return Symbol((*shape[:axis], len(xs), *shape[axis:]), xs[0].dtype)
+
+
+@unstack_primitive.array
+def _(xp, x, axis):
+    before = (slice(None),) * axis
+    return tuple([x[(*before, i)] for i in range(x.shape[axis])])
+
+
+@unstack_primitive.infer
+def _(x, axis):
+    shape = (*x.shape[:axis], *x.shape[axis + 1 :])
+    return tuple([Symbol(shape, x.dtype) for _ in range(x.shape[axis])])
+
+
 @broadcast_primitive.infer
 def _(x, shape):
     if np.broadcast_shapes(x.shape, shape) != shape:
@@ -73,9 +108,15 @@ def _(x, shape):
 
 @concatenate_primitive.infer
 def _(*xs, axis):
-    shape = list(xs[0].shape)
-    shape[axis] = sum(x.shape[axis] for x in xs)
-    return Symbol(shape, xs[0].dtype)
+    shape = xs[0].shape
+    before, after = shape[:axis], shape[axis + 1 :]
+    for x in xs:
+        if x.ndim != len(shape) or (x.shape[:axis], x.shape[axis + 1 :]) != (before, after):
+            raise ShapeError(
+                f"Tensors joined along axis {axis} must have equal lengths along all others. "
+                + received(shapes=[x.shape for x in xs])
+            )
+    return Symbol((*before, sum(x.shape[axis] for x in xs), *after), xs[0].dtype)
 
 
 @split_primitive.array
@@ -111,6 +152,8 @@ def one_axis(axis: Any, ndim: int, name: str = "axis") -> int:
     Raises:
         ArgumentError: If it is no integer in `[-ndim, ndim)`.
     """
+    if type(axis) is int and -ndim <= axis < ndim:
+        return axis + ndim if axis < 0 else axis
     try:
         i = operator.index(axis)
     except TypeError as error:
@@ -141,14 +184,14 @@ def as_shape(shape: Any) -> tuple[int, ...]:
     """Returns a shape given as an integer or a sequence of integers (or of integer tensors)."""
     if type(shape) is tuple and all(type(d) is int and d >= 0 for d in shape):
         return shape
-    if hasattr(shape, "tolist") and not hasattr(shape, "__index__"):
+    if isinstance(shape, np.ndarray):
         shape = shape.tolist()
     return standardize_shape((shape,) if not isinstance(shape, (tuple, list)) else shape)
 
 
 def same_dtype(xs: Sequence[Any]) -> list[Tensor]:
     """Returns tensor-likes as tensors of their promoted dtype."""
-    tensors = [as_tensor(x) for x in xs]
+    tensors = [x if type(x) is Tensor else as_tensor(x) for x in xs]
     dtype = tensors[0].data.dtype
     if all(x.data.dtype == dtype for x in tensors):
         return tensors
@@ -176,29 +219,25 @@ def reshape(x, newshape):
         [[1, 2], [3, 4], [5, 6]]
     """
     x = as_tensor(x)
-    return reshape_primitive(x, shape=_full_shape(x, newshape))
+    if type(newshape) is not tuple:
+        newshape = newshape.tolist() if hasattr(newshape, "tolist") else newshape
+        newshape = tuple(newshape) if isinstance(newshape, (list, tuple)) else (newshape,)
+    return reshape_primitive(x, shape=_full_shape(x.shape, tuple(map(operator.index, newshape))))
 
 
-def _full_shape(x, newshape):
-    if isinstance(newshape, (int, np.integer)):
-        newshape = (newshape,)
-    elif hasattr(newshape, "tolist"):
-        newshape = newshape.tolist()
-    given = tuple([operator.index(d) for d in newshape])
-    size = math.prod(x.shape)
+@functools.lru_cache(4096)
+def _full_shape(shape, given):
+    size = math.prod(shape)
     if -1 in given:
         known = math.prod([d for d in given if d != -1])
-        if given.count(-1) > 1 or known <= 0 or size % known:
-            rest = 0 if known == 0 == size and given.count(-1) == 1 else None
-        else:
-            rest = size // known
-        if rest is not None:
+        if given.count(-1) == 1 and (size == 0 if known == 0 else known > 0 and size % known == 0):
+            rest = size // known if known else 0
             return tuple([rest if d == -1 else d for d in given])
     elif math.prod(given) == size and min(given, default=0) >= 0:
         return given
     raise ShapeError(
         "reshape keeps the number of elements; at most one length may be -1. "
-        + received(x_shape=x.shape, newshape=given)
+        + received(x_shape=shape, newshape=given)
     )
 
 
@@ -225,12 +264,15 @@ def transpose(x, axes=None):
     ndim = len(x.shape)
     if axes is None:
         return transpose_primitive(x, axes=tuple(range(ndim - 1, -1, -1)))
-    axes = many_axes(tuple(axes), ndim, "axes")
-    if len(axes) != ndim:
-        raise ArgumentError(
-            f"`axes` must name each of the {ndim} axes once. {received(axes=axes, shape=x.shape)}"
-        )
-    return transpose_primitive(x, axes=axes)
+    return transpose_primitive(x, axes=_permutation(tuple(axes), ndim))
+
+
+@functools.lru_cache(1024)
+def _permutation(axes, ndim):
+    checked = many_axes(axes, ndim, "axes")
+    if len(checked) != ndim:
+        raise ArgumentError(f"`axes` must name each of the {ndim} axes once. {received(axes=axes)}")
+    return checked
 
 
 @public
@@ -276,15 +318,7 @@ def concatenate(xs, axis=0):
         [1, 2, 3]
     """
     tensors = same_dtype(_not_empty(xs))
-    axis = one_axis(axis, len(tensors[0].shape))
-    rest = _without(tensors[0].shape, axis)
-    for x in tensors:
-        if len(x.shape) != len(tensors[0].shape) or _without(x.shape, axis) != rest:
-            raise ShapeError(
-                f"Tensors joined along axis {axis} must have equal lengths along all others. "
-                + received(shapes=[x.shape for x in tensors])
-            )
-    return concatenate_primitive(*tensors, axis=axis)
+    return concatenate_primitive(*tensors, axis=one_axis(axis, len(tensors[0].shape)))
 
 
 def _not_empty(xs):
@@ -292,10 +326,6 @@ def _not_empty(xs):
     if not xs:
         raise ArgumentError(f"At least one tensor is needed. {received(xs=xs)}")
     return xs
-
-
-def _without(shape, axis):
-    return shape[:axis] + shape[axis + 1 :]
 
 
 @public
@@ -321,9 +351,7 @@ def stack(x, axis=0):
     shape = tensors[0].shape
     if any(t.shape != shape for t in tensors):
         raise ShapeError(f"stack needs equal shapes. {received(shapes=[t.shape for t in tensors])}")
-    axis = one_axis(axis, len(shape) + 1)
-    longer = (*shape[:axis], 1, *shape[axis:])
-    return concatenate_primitive(*[reshape_primitive(t, shape=longer) for t in tensors], axis=axis)
+    return stack_primitive(*tensors, axis=one_axis(axis, len(shape) + 1))
 
 
 @public
@@ -343,6 +371,9 @@ def expand_dims(x, axis):
         (2, 1)
     """
     x = as_tensor(x)
+    if type(axis) is int and -1 <= axis <= len(x.shape):
+        axis = axis if axis >= 0 else len(x.shape)
+        return reshape_primitive(x, shape=(*x.shape[:axis], 1, *x.shape[axis:]))
     count = len(axis) if isinstance(axis, (tuple, list)) else 1
     axes = many_axes(axis, len(x.shape) + count)
     lengths = iter(x.shape)

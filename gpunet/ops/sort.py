@@ -111,8 +111,11 @@ def _select(x, k):
     some = np.sort(np.argpartition(x, x.shape[-1] - k, -1)[..., x.shape[-1] - k :], -1)
     values = np.take_along_axis(x, some, -1)
     indices = np.take_along_axis(some, _descending(np, values, k), -1)
-    least = np.min(values, -1, keepdims=True)
-    tied = (x == least).sum(-1) > (values == least).sum(-1)
+    least = np.take_along_axis(x, indices[..., -1:], -1)
+    hole = least != least
+    tied = np.where(hole, x != x, x == least).sum(-1) > np.where(
+        hole, values != values, values == least
+    ).sum(-1)
     if tied.any():
         indices[tied] = _descending(np, x[tied], k)
     return indices
@@ -396,8 +399,8 @@ def unique(
             values, index, counts = _resized(xp, values, index, counts, axis or 0, size, fill_value)
     wanted = [(index, return_index), (inverse, return_inverse), (counts, return_counts)]
     results = [values, *[a.astype(np.int32) for a, asked in wanted if asked]]
-    tensors = tuple([Tensor(a, x.device) for a in results])
-    return tensors if len(tensors) > 1 else tensors[0]
+    first, *rest = [Tensor(a, x.device) for a in results]
+    return (first, *rest) if rest else first
 
 
 def _resized(xp, values, index, counts, axis, size, fill_value):

@@ -8,6 +8,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -33,10 +34,10 @@ def _wide(dtype):
 def _same_as(*names_of_outputs):
     """Shapes of the results: those of the weight and the slots, which are the inputs but `g`."""
 
-    def infer(w, g, *rest, **attributes):
+    def infer(w: Symbol, g: Symbol, *rest: Symbol, **attributes: Any) -> Any:
         slots = rest[: len(names_of_outputs) - 1]
-        outs = tuple(Symbol(x.shape, x.dtype) for x in (w, *slots))
-        return outs if len(outs) > 1 else outs[0]
+        outs = [Symbol(x.shape, x.dtype) for x in (w, *slots)]
+        return tuple(outs) if slots else outs[0]
 
     return infer
 

@@ -19,7 +19,7 @@ class Fused(NamedTuple):
     """The fused op of an optimizer, as it is configured."""
 
     op: str
-    slots: tuple[Sequence[Variable | None], ...]  # for each kind, one for each variable
+    slots: tuple[Sequence[Any], ...]  # Variables: for each kind, one for each variable
     attributes: dict[str, Any]
     counts_steps: bool = False
 
@@ -38,7 +38,7 @@ class FusedOptimizer(Optimizer):
         """One step of a configuration that has no fused op."""
         raise NotImplementedError(f"{type(self).__name__} does not define `_general_step`.")
 
-    def _fuses_weight_decay(self):
+    def _fuses_weight_decay(self) -> bool:
         return self._has_own_step() and self._fused() is not None
 
     def update_step(self, gradient: Any, variable: Variable, learning_rate: Any) -> None:
@@ -50,10 +50,7 @@ class FusedOptimizer(Optimizer):
         index = self._get_variable_index(variable)
         slots = [slots[index] for slots in fused.slots]
         w, g, rate = step_inputs(variable, gradient, learning_rate, wide=False)
-        number = self._number
-        if fused.counts_steps and number is None:
-            number = self._step_number()
-        scalars = (rate, number) if fused.counts_steps else (rate,)
+        scalars = self._scalars(fused, rate)
         values = REGISTRY[fused.op + "_update"](
             w,
             g,
@@ -63,6 +60,11 @@ class FusedOptimizer(Optimizer):
             **fused.attributes,
         )
         set_all((variable, *slots), values if isinstance(values, tuple) else (values,))
+
+    def _scalars(self, fused: Fused, learning_rate: Tensor) -> tuple[Tensor, ...]:
+        if not fused.counts_steps:
+            return (learning_rate,)
+        return learning_rate, self._step_number() if self._number is None else self._number
 
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         learning_rate = as_tensor(learning_rate)
@@ -111,7 +113,7 @@ class FusedOptimizer(Optimizer):
         index = self._trainable_variables_indices
         slots = [kind[index[id(v)]] for kind in fused.slots for v in variables]
         grads = [g if g.data.dtype == dtype else cast_to(g, dtype) for g in map(as_tensor, grads)]
-        scalars = (learning_rate, self._number) if fused.counts_steps else (learning_rate,)
+        scalars = self._scalars(fused, learning_rate)
         values = REGISTRY[fused.op + "_updates"](
             *scalars,
             *read_all(variables),

@@ -267,7 +267,7 @@ class Optimizer(OptimizerState):
         finally:
             self._decay_in_step = False
 
-    def _fuses_weight_decay(self):
+    def _fuses_weight_decay(self) -> bool:
         """Whether `update_step` takes the weight decay along."""
         return False
 
@@ -360,8 +360,8 @@ class Optimizer(OptimizerState):
         return grads
 
     def _clip_by_norm(self, gradient):
-        g = as_tensor(gradient)
-        return clip_by_norm(g, global_norm([g]), self.clipnorm)
+        g, limit = as_tensor(gradient), self.clipnorm
+        return g if limit is None else clip_by_norm(g, global_norm([g]), limit)
 
     def exclude_from_weight_decay(
         self, var_list: Iterable[Variable] | None = None, var_names: Iterable[str] | None = None

@@ -18,7 +18,14 @@ class OptimizerState:
     """What an optimizer keeps from step to step; the first half of `Optimizer`."""
 
     name: str
+    weight_decay: float | None
+    clipnorm: float | None
+    clipvalue: float | None
+    global_clipnorm: float | None
     use_ema: bool
+    ema_momentum: float
+    ema_overwrite_frequency: int | None
+    loss_scale_factor: float | None
     gradient_accumulation_steps: int | None
     _following: Tensor | None = None  # the count of steps after the one being made
 
@@ -37,7 +44,7 @@ class OptimizerState:
             )
         with mode(graph=None):
             self._one = as_tensor(1, "int32", self._iterations.device)
-        self._learning_rate = self._checked_rate(learning_rate)
+        self._learning_rate: Any = self._checked_rate(learning_rate)
 
     def _checked_rate(self, rate):
         if isinstance(rate, (schedules.LearningRateSchedule, Variable)):

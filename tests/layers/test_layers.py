@@ -357,3 +357,49 @@ def test_gradients_do_not_flow_through_moving_statistics():
         layer(x, training=True)
         y = layer.moving_mean.value.sum()
     assert tape.gradient(y, x) is None
+
+
+def test_multi_head_attention_of_a_subclass():
+    class Sub(layers.MultiHeadAttention):
+        def _compute_attention(self, query, key, value, attention_mask=None, *args):
+            self.__dict__["seen"] = attention_mask
+            return super()._compute_attention(query, key, value, attention_mask, *args)
+
+    x = normal(2, 5, 6)
+    layer, plain = Sub(2, 4), layers.MultiHeadAttention(2, 4)
+    y = layer(x, x, use_causal_mask=True)
+    assert layer.seen.shape == (1, 5, 5)
+    plain(x, x)
+    plain.set_weights(layer.get_weights())
+    np.testing.assert_allclose(plain(x, x, use_causal_mask=True), y, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ArgumentError, match="Dropout"):
+        layers.MultiHeadAttention(2, 4, flash_attention=True, dropout=0.5)
+    with pytest.raises(ArgumentError, match="scores"):
+        layers.MultiHeadAttention(2, 4, flash_attention=True)(x, x, return_attention_scores=True)
+
+
+def test_dtype_policies_of_a_map():
+    policies = gpunet.dtype_policies.DTypePolicyMap("float32")
+    layer = layers.Dense(2, name="d", dtype=policies)
+    layer.build((None, 1))
+    for name in ("mixed_bfloat16", "mixed_float16"):
+        layer.dtype_policy = name
+        assert layer.dtype_policy is policies and policies["d"].name == name
+    assert layer.compute_dtype == "float16"
+    assert layer(ops.ones((1, 1))).dtype == "float16"
+
+
+def test_weights_added_later_keep_the_path():
+    class Around(layers.Layer):
+        def __init__(self):
+            super().__init__(name="around")
+            self.inner = layers.Dense(2, name="inner")
+
+        def call(self, inputs):
+            return self.inner(inputs)
+
+    layer = Around()
+    layer(ops.ones((1, 3)))
+    layer.inner._tracker.unlock()
+    assert layer.inner.add_weight((), "zeros", name="late").path == "around/inner/late"
+    assert len(layer.weights) == 3

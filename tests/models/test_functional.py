@@ -418,3 +418,62 @@ def test_a_subclass_made_with_inputs_and_outputs_is_functional():
     assert model(tensor(1, 3)).shape == (1, 2)
     again = Mine.from_config(model.get_config())
     assert type(again) is Mine and again.output_shape == (None, 2)
+
+
+def test_unconnected_outputs_are_named_by_their_path():
+    a, b = layers.Input((2,), name="a"), layers.Input((2,), name="b")
+    with pytest.raises(ArgumentError, match=r"Output with path `second\.0` is not connected.*'b'"):
+        models.Model(a, {"first": a * 2, "second": [b * 3]})
+
+
+def test_more_keys_than_inputs_warn():
+    a = layers.Input((2,), name="a")
+    model = models.Model({"a": a}, a * 5)
+    with pytest.warns(UserWarning, match="structure of `inputs`"):
+        equal(model({"a": tensor(1, 2), "extra": tensor(1, 9)}), 5 * tensor(1, 2))
+
+
+def test_a_training_argument_in_the_graph_stays():
+    x = layers.Input((50,))
+    model = models.Model(x, layers.Dropout(0.5, seed=1)(x, training=True))
+    assert np.any(model(np.ones((1, 50), "float32"), training=False).numpy() == 0)
+
+
+def test_a_stack_whose_shapes_only_data_can_tell():
+    class Unclear(layers.Layer):
+        def compute_output_spec(self, *args, **kwargs):
+            raise NotImplementedError
+
+        def call(self, x):
+            return x * 2
+
+    model = models.Sequential([layers.Input((3,)), Unclear()])
+    equal(model(tensor(2, 3)), 2 * tensor(2, 3))
+
+
+def test_clones_of_ops():
+    x = layers.Input((3,))
+    model = models.Model(x, ops.sum(layers.Dense(2)(x) * 2 + 1, axis=-1, keepdims=True))
+    clone = models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    equal(clone(tensor(4, 3)), model(tensor(4, 3)))
+    assert not {id(op) for op in clone.operations} & {id(op) for op in model.operations}
+
+
+def test_masks_of_inputs_given_by_name():
+    a, b = layers.Input((2, 3), name="z"), layers.Input((2, 3), name="y")
+
+    class Masked(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.supports_masking = True
+
+        def call(self, x, mask=None):
+            return x if mask is None else x * ops.cast(mask, "float32")[..., None]
+
+    model = models.Model([a, b], [Masked()(a), Masked()(b)])
+    x, y = tensor(1, 2, 3), tensor(1, 2, 3, seed=1)
+    y._keras_mask = gpunet.tensor([[True, False]])
+    plain, masked = model({"y": y, "z": x})
+    equal(plain, x)
+    equal(masked, y.numpy() * [[[1.0], [0.0]]])

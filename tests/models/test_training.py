@@ -1,4 +1,4 @@
-"""What a user can do with `fit`, `evaluate` and `predict`, and what happens after a mistake."""
+"""What a user can do with `fit`, `evaluate`, `predict`, their steps and their callbacks."""
 
 import io
 import math
@@ -10,7 +10,7 @@ import pytest
 import gpunet
 from gpunet import callbacks, layers, losses, metrics, models, ops, optimizers
 from gpunet.data import PyDataset
-from gpunet.errors import ArgumentError, GpunetError, ShapeError, StateError
+from gpunet.errors import ArgumentError, StateError
 
 
 def network(units=3, activation="softmax", inputs=4):
@@ -29,6 +29,8 @@ def compiled(**options):
 def data(rng):
     return rng.normal(size=(20, 4)).astype("float32"), rng.integers(0, 3, 20)
 
+
+X, Y = np.ones((8, 4), "float32"), np.zeros(8, "int64")
 
 # -- kinds of data -------------------------------------------------------------------------------
 
@@ -59,19 +61,6 @@ def torch_loader(x, y):
     return torch.utils.data.DataLoader(dataset, batch_size=5)
 
 
-KINDS = {
-    "arrays": lambda x, y: {"x": x, "y": y, "batch_size": 5},
-    "lists": lambda x, y: {"x": x.tolist(), "y": y.tolist(), "batch_size": 5},
-    "tensors": lambda x, y: {"x": gpunet.tensor(x), "y": gpunet.tensor(y), "batch_size": 5},
-    "generator": lambda x, y: {"x": endless(x, y), "steps_per_epoch": 4},
-    "py_dataset": lambda x, y: {"x": Batches(x, y, 5)},
-    "workers": lambda x, y: {"x": Batches(x, y, 5, workers=3)},
-    "torch": lambda x, y: {"x": torch_loader(x, y)},
-    "tuples": lambda x, y: {"x": [(x[i : i + 5], y[i : i + 5]) for i in range(0, 20, 5)].__iter__},
-}
-KINDS["tuples"] = lambda x, y: {"x": Restarting(x, y)}
-
-
 class Restarting:
     """An iterable of batches that is nothing else."""
 
@@ -80,6 +69,18 @@ class Restarting:
 
     def __iter__(self):
         return iter([(self.x[i : i + 5], self.y[i : i + 5]) for i in range(0, 20, 5)])
+
+
+KINDS = {
+    "arrays": lambda x, y: {"x": x, "y": y, "batch_size": 5},
+    "lists": lambda x, y: {"x": x.tolist(), "y": y.tolist(), "batch_size": 5},
+    "tensors": lambda x, y: {"x": gpunet.tensor(x), "y": gpunet.tensor(y), "batch_size": 5},
+    "generator": lambda x, y: {"x": endless(x, y), "steps_per_epoch": 4},
+    "py_dataset": lambda x, y: {"x": Batches(x, y, 5)},
+    "workers": lambda x, y: {"x": Batches(x, y, 5, workers=3)},
+    "torch": lambda x, y: {"x": torch_loader(x, y)},
+    "iterable": lambda x, y: {"x": Restarting(x, y)},
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -396,166 +397,91 @@ def test_a_terminal_line_is_rewritten(data, monkeypatch):
     assert terminal.getvalue().count("\r") == 3 and terminal.getvalue().count("\n") == 1
 
 
-# -- mistakes ------------------------------------------------------------------------------------
-
-X, Y = np.ones((8, 4), "float32"), np.zeros(8, "int64")
-
-BAD_FITS = {
-    "no_data": ({"x": None}, ArgumentError, "Unrecognized data|array-like"),
-    "empty": ({"x": X[:0], "y": Y[:0]}, ArgumentError, "no samples"),
-    "lengths": ({"x": X, "y": Y[:5]}, ArgumentError, "same number of samples"),
-    "batch_size": ({"x": X, "y": Y, "batch_size": 0}, ArgumentError, "batch_size=0"),
-    "epochs": ({"x": X, "y": Y, "epochs": 0}, ArgumentError, "epochs=0"),
-    "negative": ({"x": X, "y": Y, "epochs": -1}, ArgumentError, "epochs=-1"),
-    "initial": ({"x": X, "y": Y, "initial_epoch": -1}, ArgumentError, "initial_epoch=-1"),
-    "split": ({"x": X, "y": Y, "validation_split": 1.0}, ArgumentError, "validation_split"),
-    "below": ({"x": X, "y": Y, "validation_split": -0.1}, ArgumentError, "validation_split"),
-    "frequency": ({"x": X, "y": Y, "validation_freq": "each"}, ArgumentError, "validation_freq"),
-    "verbose": ({"x": X, "y": Y, "verbose": 7}, ArgumentError, "verbose=7"),
-    "callback": ({"x": X, "y": Y, "callbacks": [print]}, ArgumentError, r"`callbacks\[0\]`"),
-    "class": (
-        {"x": X, "y": Y, "callbacks": [callbacks.TerminateOnNaN]},
-        ArgumentError,
-        "pass an instance",
-    ),
-    "features": ({"x": X[:, :3], "y": Y}, ShapeError, r"\(None, 4\).*shape=\(8, 3\)"),
-    "rank": ({"x": np.ones((8, 4, 2)), "y": Y}, ShapeError, r"\(None, 4\).*shape=\(8, 4, 2\)"),
-    "weights": ({"x": X, "y": Y, "sample_weight": np.ones(3)}, ArgumentError, "sample_weight"),
-    "both": (
-        {"x": X, "y": Y, "sample_weight": Y, "class_weight": {0: 1}},
-        ArgumentError,
-        "same time",
-    ),
-    "steps": ({"x": X, "y": Y, "steps_per_epoch": 0}, ArgumentError, "steps_per_epoch"),
-    "validation": ({"x": X, "y": Y, "validation_data": (X, Y[:2])}, ArgumentError, "samples"),
-    "text": ({"x": np.array(["a"] * 8), "y": Y}, GpunetError, "`x`"),
-}
+# -- losses of nests, and state as nests ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", BAD_FITS)
-def test_a_failed_fit_names_the_mistake_and_changes_nothing(name):
-    arguments, error, message = BAD_FITS[name]
-    model = compiled()
-    before = model.get_weights()
-    with pytest.raises(error, match=message):
-        model.fit(**{"verbose": 0, **arguments})
-    for a, b in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert not hasattr(model, "history")
-    model.fit(X, Y, verbose=0)  # and it still works
+def two_outputs(structure):
+    x = layers.Input((4,))
+    a, b = layers.Dense(1, name="first")(x), layers.Dense(1, name="second")(x)
+    return models.Model(x, structure(a, b))
 
 
-@pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "test_on_batch"])
-def test_compile_is_needed(method):
-    with pytest.raises(StateError, match=r"must call `compile\(\)`"):
-        getattr(network(), method)(X, Y)
+def test_a_loss_may_take_several_outputs_together():
+    model = two_outputs(lambda a, b: {"a": a, "b": b})
 
+    def difference(y_true, y_pred):
+        assert set(y_true) == set(y_pred) == {"a", "b"}
+        return ops.mean(ops.square(y_pred["a"] - y_pred["b"]), axis=-1)
 
-BAD_COMPILES = {
-    "optimizer": ({"optimizer": "adamm"}, "adam"),
-    "loss_weights": ({"loss_weights": "heavy"}, "loss_weights"),
-    "metrics": ({"metrics": "accuracy"}, "Expected `metrics` argument to be a list"),
-    "weighted": ({"weighted_metrics": 3}, "Expected `weighted_metrics`"),
-    "execution": ({"steps_per_execution": 0}, "steps_per_execution=0"),
-}
-
-
-@pytest.mark.parametrize("name", BAD_COMPILES)
-def test_a_failed_compile_keeps_the_old_settings(name):
-    arguments, message = BAD_COMPILES[name]
-    model = compiled()
-    optimizer = model.optimizer
-    with pytest.raises(ArgumentError, match=message):
-        model.compile(**{"optimizer": "adam", "loss": "mse", **arguments})
-    assert model.optimizer is optimizer and model.loss == "sparse_categorical_crossentropy"
+    model.compile("sgd", loss=[difference, {"a": "mae"}])
+    y = {"a": np.ones((8, 1)), "b": np.ones((8, 1))}
+    history = model.fit(X, y, verbose=0).history
+    assert set(history) == {"loss", "a_b_loss", "a_loss"}
+    assert history["loss"][0] == pytest.approx(history["a_b_loss"][0] + history["a_loss"][0], 1e-5)
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("loss", "message"),
     [
-        ({"loss": "mean_squared"}, "mean_squared"),
-        ({"loss": "mse", "metrics": ["acuracy"]}, "acuracy"),
-        ({"loss": "mse", "metrics": [None]}, "Expected metric"),
-        ({"loss": ["mse", "mse"], "loss_weights": [1.0]}, "2 losses and 1 weights"),
-        ({"loss": {"other": "mse"}}, "Expected keys"),
-        ({}, "No loss to compute"),
+        ({"a": {"c": "mse"}}, "can't be found in the model's output"),
+        ({"c": "mse"}, "can't be found"),
+        ({"a": "mse", "b": ["mse", "other"]}, "other"),
     ],
 )
-def test_wrong_names_are_found_before_training(settings, message):
-    model = network()
-    model.compile("sgd", **settings)
+def test_losses_for_outputs_that_do_not_exist(loss, message):
+    model = two_outputs(lambda a, b: {"a": a, "b": b})
+    model.compile("sgd", loss)
+    with pytest.raises(ArgumentError, match=message):
+        model.fit(X, {"a": np.ones((8, 1)), "b": np.ones((8, 1))}, verbose=0)
+
+
+def test_targets_must_match_the_outputs():
+    model = two_outputs(lambda a, b: [a, b])
+    model.compile("sgd", "mse")
+    with pytest.raises(ArgumentError, match="different structures"):
+        model.fit(X, [np.ones((8, 1))] * 3, verbose=0)
+    model.fit(X, {"first": np.ones((8, 1)), "second": np.ones((8, 1))}, verbose=0)
+
+
+def test_one_loss_for_all_outputs():
+    model = two_outputs(lambda a, b: (a, b))
+    model.compile("sgd", "mse", metrics=[["mae"], None])
+    history = model.fit(X, (np.ones((8, 1)), np.ones((8, 1))), verbose=0).history
+    assert set(history) == {"loss", "first_loss", "second_loss", "first_mae"}
+
+
+def test_sample_weights_by_output():
+    model = two_outputs(lambda a, b: {"a": a, "b": b})
+    model.compile("sgd", {"a": "mse", "b": "mse"})
+    y = {"a": np.ones((8, 1)), "b": np.ones((8, 1))}
+    full = model.evaluate(X, y, verbose=0, return_dict=True)
+    none = model.evaluate(
+        X, y, sample_weight={"a": np.ones(8), "b": np.zeros(8)}, verbose=0, return_dict=True
+    )
+    assert none["b_loss"] == 0 and none["a_loss"] == pytest.approx(full["a_loss"])
+
+
+def test_state_trees():
+    model = compiled(optimizer="adam", metrics=["accuracy"])
+    model.fit(X, Y, verbose=0)
+    state = model.get_state_tree("numpy_array")
+    assert set(state) == {
+        "trainable_variables",
+        "non_trainable_variables",
+        "optimizer_variables",
+        "metrics_variables",
+    }
+    kernel = next(iter(state["trainable_variables"].values()))
+    assert isinstance(kernel, dict)
+    other = compiled(optimizer="adam")
+    with pytest.raises(ArgumentError, match="no such variable"):
+        other.set_state_tree(state)
     before = model.get_weights()
-    with pytest.raises(GpunetError, match=message):
-        model.fit(X, Y, verbose=0)
+    model.set_weights([0 * w for w in before])
+    model.set_state_tree(state)
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.parametrize("loss", ["mse", "mae", "binary_crossentropy"])
-@pytest.mark.parametrize("shape", [(8, 2), (8, 3, 2), (8, 5)])
-def test_losses_never_broadcast(loss, shape):
-    model = network()
-    model.compile("sgd", loss)
-    with pytest.raises(ShapeError):
-        model.fit(X, np.ones(shape, "float32"), verbose=0)
-
-
-def test_an_error_in_a_step_names_batch_and_epoch():
-    class Picky(layers.Layer):
-        def call(self, x):
-            if x.shape[0] == 2:
-                raise ValueError("too few samples")
-            return x
-
-    model = models.Sequential([layers.Input((4,)), Picky()])
-    model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match="too few samples") as found:
-        model.fit(X, X, batch_size=3, shuffle=False, verbose=0)
-    assert any("batch 2 of epoch 1" in note for note in found.value.__notes__)
-
-
-def test_a_diverged_training_is_reported():
-    model = models.Sequential([layers.Input((4,)), layers.Dense(1)])
-    model.compile(optimizers.SGD(1e30), "mse")
-    with np.errstate(all="ignore"), pytest.warns(UserWarning, match="diverged.*TerminateOnNaN"):
-        model.fit(X * 1e10, np.ones((8, 1)), epochs=4, verbose=0, batch_size=2)
-
-
-def test_terminate_on_nan_names_the_batch(capsys):
-    model = models.Sequential([layers.Input((4,)), layers.Dense(1)])
-    model.compile("sgd", "mse")
-    y = np.ones((8, 1), "float32")
-    y[5] = np.nan
-    options = {"batch_size": 2, "shuffle": False, "verbose": 0, "epochs": 3}
-    with pytest.warns(UserWarning, match="loss is nan"):
-        history = model.fit(X, y, callbacks=[callbacks.TerminateOnNaN()], **options)
-    assert history.epoch == [0] and "Batch 2: Invalid loss" in capsys.readouterr().out
-    with pytest.raises(RuntimeError, match="batch 0"):
-        model.fit(X, y, callbacks=[callbacks.TerminateOnNaN(raise_error=True)], **options)
-
-
-def test_an_exhausted_generator_warns_as_in_keras(data):
-    x, y = data
-    short = iter([(x[:5], y[:5])] * 3)
-    with pytest.warns(UserWarning, match="ran out of data"):
-        compiled().fit(short, steps_per_epoch=5, verbose=0)
-
-
-def test_unknown_arguments_of_evaluate():
-    with pytest.raises(ArgumentError, match="not recognized"):
-        compiled().evaluate(X, Y, batches=3)
-
-
-def test_train_on_batch_refuses_both_weights():
-    with pytest.raises(ArgumentError, match="same time"):
-        compiled().train_on_batch(X, Y, sample_weight=np.ones(8), class_weight={0: 1.0})
-
-
-def test_limits_of_the_environment(data, monkeypatch):
-    monkeypatch.setenv("KERAS_MAX_EPOCHS", "1")
-    monkeypatch.setenv("KERAS_MAX_STEPS_PER_EPOCH", "2")
-    seen = []
-    count = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(batch))
-    with pytest.warns(UserWarning, match="Limiting"):
-        history = compiled().fit(*data, batch_size=5, epochs=4, callbacks=[count], verbose=0)
-    assert history.epoch == [0] and seen == [0, 1]
+    with pytest.raises(ArgumentError, match="value_format"):
+        model.get_state_tree("list")
+    with pytest.raises(ArgumentError, match="Unknown"):
+        model.set_state_tree({"weights": {}})

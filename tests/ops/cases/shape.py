@@ -44,6 +44,20 @@ CASES = {
         case(normal(2, 3), normal(0, 3), normal(5, 3), axis=0),
         case(integers(0, 9, 2, 2), integers(0, 9, 2, 1), axis=1),
     ],
+    "stack": [
+        case(normal(3, 4), normal(3, 4), axis=0),
+        case(normal(3, 4), normal(3, 4), normal(3, 4), axis=2),
+        case(normal(), axis=0),
+        case(normal(0, 2), normal(0, 2), axis=1),
+        case(integers(0, 9, 2), integers(0, 9, 2), axis=1),
+    ],
+    "unstack": [
+        case(normal(3, 4), axis=0),
+        case(normal(3, 1), axis=1),
+        case(normal(2, 3, 2), axis=1),
+        case(normal(3), axis=0),
+        case(integers(0, 9, 2, 2), axis=1),
+    ],
     "split": [
         case(normal(5, 4), axis=0, sizes=(2, 3)),
         case(normal(5, 4), axis=1, sizes=(4,)),

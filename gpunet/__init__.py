@@ -1,7 +1,7 @@
 """gpunet: a deep learning framework small enough to read and fast enough to use.
 
-`import gpunet as keras` runs Keras 3 code; `gpunet.tensor`, `gpunet.grad` and `gpunet.ops` are below
-it. Axes in comments: B batch, T time, C channels, H W height and width, D features, N heads,
+`import gpunet as keras` runs Keras 3 code; `gpunet.tensor`, `gpunet.grad` and `gpunet.ops` are
+below it. Axes in comments: B batch, T time, C channels, H W height and width, D features, N heads,
 K head size; M N K for products; R rows, C columns in kernels.
 """
 

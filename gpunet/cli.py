@@ -13,7 +13,7 @@ import numpy as np
 
 import gpunet
 from gpunet.backend import emulator
-from gpunet.backend.device import Device, cuda_status
+from gpunet.backend.device import Device, cuda_status, current_device
 from gpunet.errors import GpunetError
 
 TARGET_ACCURACY = 0.98
@@ -54,7 +54,7 @@ def _positive(text):
 
 
 def _demo(options):
-    with gpunet.device(options.device or gpunet.backend.device.current_device()) as device:
+    with gpunet.device(options.device or current_device()) as device:
         (x_train, y_train), (x_test, y_test) = gpunet.datasets.digits.load_data()
         x_train, x_test = (x[..., None].astype("float32") / 16 for x in (x_train, x_test))
         print(
@@ -162,7 +162,7 @@ def _devices(options):
         print(f"cuda        does not work here: {reason}")
     works, reason = emulator.available()
     print(f"emulator    {'works' if works else 'does not work here'}: {reason}")
-    print(f"The default is {gpunet.backend.device.current_device()}.")
+    print(f"The default is {current_device()}.")
     return 0
 
 

@@ -185,7 +185,7 @@ def _pull(node, gs):
         )
     if len(gs) > 1:
         pairs = zip(gs, node.outs, strict=True)
-        gs = [full(*out, 0, node.device) if g is None else g for g, out in pairs]
+        gs = [full(s, t, 0, node.device) if g is None else g for g, (s, t) in pairs]
     keeps = zip(node.op.keeps, node.kept, strict=True)
     kept = [_restore(kind, i, data, node) for (kind, i), data in keeps]
     rule = node.op.rules.get("vjp")

@@ -194,7 +194,8 @@ def value_and_grad(f: Callable, argnums: int | tuple[int, ...] = 0) -> Callable:
             y = as_tensor(f(*args, **kwargs))
         if y.shape != ():
             raise ShapeError(f"The function must return a scalar. {received(shape=y.shape)}")
-        leaves, structure = optree.tree_flatten([args[i] for i in numbers], is_leaf=_is_leaf)
+        chosen: Any = [args[i] for i in numbers]
+        leaves, structure = optree.tree_flatten(chosen, is_leaf=_is_leaf)
         places = [_place(x, tape) for x in leaves]
         found = backpropagate([y], [None], places, release=outer is None and state.graph is None)
         gradients = optree.tree_unflatten(structure, _filled(found, leaves))
@@ -203,9 +204,9 @@ def value_and_grad(f: Callable, argnums: int | tuple[int, ...] = 0) -> Callable:
     return differentiated
 
 
-def _as_sources(argument, tape):
-    found = _leaves(argument)
-    if found and not isinstance(argument, dict) and not any(map(_is_leaf, found)):
+def _as_sources(argument: Any, tape: Tape) -> Any:
+    found, is_dict = _leaves(argument), type(argument) is dict
+    if found and not is_dict and not any(map(_is_leaf, found)):
         return fresh_leaf(as_tensor(argument))  # numbers, in lists or not
 
     def source(x):

@@ -164,7 +164,7 @@ class Primitive:
                 raise self._mixed(inputs)
             if tape is not None and x.node is not None and x.node.tape is tape:
                 recorded = True
-        if recorded:
+        if tape is not None and recorded:
             tape.record(self, attributes, inputs, outs)
         return outs
 

@@ -93,7 +93,7 @@ class Tensor(Operators):
         >>> import gpunet
         >>> x = gpunet.tensor([[1.0, 2.0], [3.0, 4.0]])
         >>> (x @ x + 1).sum(axis=0)
-        Tensor([23., 34.], dtype=float32, device=cpu)
+        Tensor([24., 34.], dtype=float32, device=cpu)
     """
 
     __slots__ = ("__weakref__", "_keras_mask", "data", "device", "node", "slot")

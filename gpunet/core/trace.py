@@ -33,11 +33,6 @@ class Symbol:
         """How many elements there are."""
         return int(np.prod(self.shape, dtype=np.int64))
 
-    @property
-    def nbytes(self) -> int:
-        """How many bytes the elements take."""
-        return self.size * self.dtype.itemsize
-
     def __repr__(self) -> str:
         return f"{self.dtype.name}[{','.join(map(str, self.shape))}]"
 
@@ -208,7 +203,7 @@ def trace(f: Callable, *args: Any, device: Device | None = None) -> Graph:
           e:float32[2] = add d c
           return e:float32[2] }
     """
-    leaves, structure = optree.tree_flatten(args, is_leaf=_is_leaf)
+    leaves, structure = optree.tree_flatten(args, is_leaf=_is_leaf)  # type: ignore[arg-type]
     tensors = [x if type(x) is Symbol else as_tensor(x) for x in leaves]
     found = [x.device for x in tensors if type(x) is Tensor]
     device = device or (found[0] if found else as_tensor(0).device)

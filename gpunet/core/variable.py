@@ -27,12 +27,13 @@ def standardize_shape(shape: Any, allow_none: bool = False) -> tuple:
         ShapeError: If it is none.
     """
     try:
-        checked = tuple(None if d is None and allow_none else operator.index(d) for d in shape)
+        index: Any = operator.index
+        checked = [d if d is None and allow_none else index(d) for d in shape]
     except TypeError as error:
         raise ShapeError(f"A shape is a tuple of integers. {received(shape=shape)}") from error
     if any(d is not None and d < 0 for d in checked):
         raise ShapeError(f"A shape has no negative numbers. {received(shape=shape)}")
-    return checked
+    return tuple(checked)
 
 
 class Variable(Operators):

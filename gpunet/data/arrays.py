@@ -178,8 +178,8 @@ def _weights_of_outputs(y, sample_weight):
     if not nested:
         return sample_weight
     if isinstance(sample_weight, (list, tuple, dict)):
-        wanted = optree.tree_structure(y)
-        given = optree.tree_structure(sample_weight)
+        nests: Any = (y, sample_weight)
+        wanted, given = map(optree.tree_structure, nests)
         if given != wanted:
             raise ArgumentError(
                 "You should provide one `sample_weight` array per output in `y`. The two "

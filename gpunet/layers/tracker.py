@@ -308,17 +308,17 @@ def _flatten_dict(values):
     return [values[key] for key in keys], keys, keys
 
 
-_GLOBAL = optree.registry.__GLOBAL_NAMESPACE
-optree.register_pytree_node(
-    TrackedList, lambda x: (list(x), None, None), lambda _, x: list(x), namespace=_GLOBAL
-)
-optree.register_pytree_node(
+# For every user of optree: Keras code maps over the attributes of layers.
+_GLOBAL: Any = optree.registry.__GLOBAL_NAMESPACE  # pyright: ignore[reportAttributeAccessIssue]
+_register: Any = optree.register_pytree_node
+_register(TrackedList, lambda x: (list(x), None, None), lambda _, x: list(x), namespace=_GLOBAL)
+_register(
     TrackedDict,
     _flatten_dict,
     lambda keys, x: dict(zip(keys, x, strict=True)),
     namespace=_GLOBAL,
 )
-optree.register_pytree_node(
+_register(
     TrackedOrderedDict,
     lambda x: (list(x.values()), list(x), list(x)),
     lambda keys, x: OrderedDict(zip(keys, x, strict=True)),

@@ -5,6 +5,7 @@ While tracing, a choice or a number of turns that depends on a tensor raises `Tr
 """
 
 import operator
+from typing import Any
 
 import optree
 
@@ -190,7 +191,8 @@ def scan(f, init, xs=None, length=None, reverse=False, unroll=1):
     if not lengths and length is None:
         raise ArgumentError("scan needs `xs` or `length`.")
     count = lengths.pop() if lengths else 0
-    structure = optree.tree_structure(xs, is_leaf=_is_leaf)
+    nest: Any = xs
+    structure = optree.tree_structure(nest, is_leaf=_is_leaf)
     slices = [unstack(x) for x in leaves]
     carry, ys = init, []
     for i in reversed(range(count)) if reverse else range(count):

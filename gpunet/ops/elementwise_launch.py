@@ -123,8 +123,8 @@ def _broadcast(functor, x1, x2, dtype):
     lengths, strides = merge_axes(shape, x1.shape, x2.shape)
     if len(lengths) > _AXES:  # rare: more than two changes between shared and broadcast axes
         xp = np if isinstance(x1, np.ndarray) else Device("cuda").xp
-        whole = [contiguous(xp.broadcast_to(x, shape)) for x in (x1, x2)]
-        return _same_shape(functor, *whole, dtype)
+        x1, x2 = (contiguous(xp.broadcast_to(x, shape)) for x in (x1, x2))
+        return _same_shape(functor, x1, x2, dtype)
     y = empty(shape, dtype, like=x1)
     missing = _AXES - len(lengths)
     lengths = [1] * missing + lengths

@@ -11,6 +11,7 @@ from gpunet.core.tensor import Operators, Tensor, as_tensor
 from gpunet.core.trace import Symbol
 from gpunet.dtypes import BFLOAT16, numpy_dtype
 from gpunet.errors import ArgumentError, ShapeError, received
+from gpunet.ops.accumulate import combine_at
 from gpunet.ops.creation import ones_like, zeros_like
 from gpunet.ops.elementwise import cast_to, equal
 from gpunet.ops.extrema import max_primitive
@@ -69,7 +70,7 @@ def _(xp, x, indices, updates, reduction):
         return y
     half = x.dtype in _HALVES
     y = x.astype(_FLOAT32 if half else x.dtype)
-    getattr(xp, _REDUCTIONS[reduction]).at(y, places, updates.astype(y.dtype))
+    y = combine_at(xp, _REDUCTIONS[reduction], y, places, updates.astype(y.dtype))
     return y.astype(x.dtype) if half else y
 
 

@@ -367,7 +367,9 @@ def histogram(x, bins=10, range=None):
     if range is not None and not range[0] <= range[1]:
         raise ArgumentError(f"`range` must be (low, high). {received(range=range)}")
     if range is None:
-        low, high = (min(x), max(x)) if x.shape[0] else (as_tensor(0.0), as_tensor(1.0))
+        low, high = (
+            (min(x), max(x)) if x.shape[0] else [as_tensor(v, x.dtype, x.device) for v in (0, 1)]
+        )
     else:
         low, high = [as_tensor(float(v), x.dtype, x.device) for v in range]
     same = low == high

@@ -89,7 +89,7 @@ class H5Reader:
         import h5py
 
         where = "/".join(parts)
-        identity = h5py.h5o.get_info(group.id).addr
+        identity = h5py.h5o.get_info(group.id).addr  # pyright: ignore[reportAttributeAccessIssue]
         if identity in seen or len(parts) > _MAX_DEPTH:
             raise SavingError(f"Not allowed: the HDF5 file has groups within themselves: {where}")
         seen.add(identity)

@@ -51,8 +51,8 @@ def normalize(x: Any, axis: int = -1, order: int = 2) -> np.ndarray:
         order: Order of the norm, such as 2.
 
     Example:
-        >>> normalize([[3.0, 4.0]]).tolist()
-        [[0.6, 0.8]]
+        >>> normalize([[0.0, 4.0]]).tolist()
+        [[0.0, 1.0]]
     """
     x = np.asarray(convert_to_numpy(x))
     norms = np.atleast_1d(np.linalg.norm(x, order, axis))

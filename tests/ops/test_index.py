@@ -1,5 +1,7 @@
 """Indexing against NumPy, scatters and segments against Keras, gradients, errors."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import gpunet
 from gpunet import ops
 from gpunet.core.trace import trace
 from gpunet.errors import ArgumentError, DTypeError, ShapeError, TraceError
+from gpunet.ops.accumulate import add_at, in_rounds
 from gpunet.testing import assert_close, check_gradients
 from tests.ops.peer import assert_same_as_keras
 
@@ -184,6 +187,29 @@ def test_scatter(rng, shape):
     if len(shape) > 1:
         places = np.array([[0, 1], [3, 4], [0, 1]], "int32")
         assert_same_as_keras("scatter", places, values[:, 0], shape)
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum", "multiply", "add"])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_combining_in_rounds_is_that_of_numpy(rng, name, depth):
+    """What array libraries use that have no `ufunc.at` of this kind."""
+    y, values = rng.standard_normal((4, 3, 2)), rng.standard_normal((9, *(3, 2)[depth - 1 :]))
+    places = tuple(rng.integers(-n, n, 9) for n in (4, 3)[:depth])
+    expected = y.copy()
+    getattr(np, name).at(expected, places, values)
+    np.testing.assert_allclose(in_rounds(np, name, y, places, values), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int64", "bool", "int32", "float32"])
+def test_adding_where_atomics_are_few_is_that_of_numpy(rng, dtype):
+    """A module that is not NumPy itself takes the way of CuPy."""
+    other = types.SimpleNamespace(add=np.add)
+    values, places = rng.integers(-9, 9, 20).astype(dtype), (rng.integers(0, 4, 20),)
+    expected = np.zeros(4, dtype)
+    np.add.at(expected, places, values)
+    found = add_at(other, np.zeros(4, dtype), places, values)
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == dtype
 
 
 def test_slices(rng):

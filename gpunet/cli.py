@@ -154,7 +154,7 @@ def _verdict(accuracy, losses, full):
 
 def _devices(options):
     print(f"gpunet {gpunet.__version__}, Python {platform.python_version()}, {platform.platform()}")
-    print(f"cpu         works: {os.cpu_count()} cores, NumPy {np.__version__}")
+    print(f"cpu         works: {os.cpu_count()} cores{_memory()}, NumPy {np.__version__}")
     count, reason = cuda_status()
     for i in range(count):
         print(f"cuda:{i:<7}works: {_describe_gpu(i)}")
@@ -164,6 +164,14 @@ def _devices(options):
     print(f"emulator    {'works' if works else 'does not work here'}: {reason}")
     print(f"The default is {current_device()}.")
     return 0
+
+
+def _memory():
+    """The size of the main memory, where the operating system tells it in a simple way."""
+    names = getattr(os, "sysconf_names", {})
+    if not {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= names.keys():
+        return ""
+    return f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
 
 
 def _describe_gpu(index):

@@ -1,7 +1,6 @@
 """Functional models: KerasTensor (a shape with unknown lengths), Operation, and graphs of calls."""
 
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -192,7 +191,6 @@ def public(f: Callable) -> Callable:
                 raise
         return FunctionOperation(f.__name__).symbolic_call(*args, **kwargs)
 
-    op.__signature__ = inspect.signature(f)  # type: ignore[attr-defined]
     FUNCTIONS[f.__name__] = op
     return op
 

@@ -59,7 +59,7 @@ class _Spatial(Layer):
         self.input_spec = InputSpec(ndim=self.rank + 2)
 
     def _new_length(self, length: int, axis: int) -> int:
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not define `_new_length`.")
 
     def compute_output_shape(self, input_shape: Any) -> tuple:
         """Returns the shape of the output."""

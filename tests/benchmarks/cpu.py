@@ -60,6 +60,7 @@ def bench_import(rounds):
 def import_seconds(module):
     command = [sys.executable, "-c", IMPORT.format(module=module)]
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # users have bytecode caches
     out = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return tuple(map(float, out.stdout.split()[-2:]))
 

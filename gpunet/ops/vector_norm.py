@@ -32,7 +32,7 @@ def norm(x, ord=None, axis=None, keepdims=False):
         x: Tensor; integers become floats.
         ord: For one axis: `p` of the p-norm `sum(|x|**p)**(1/p)`, default 2; 0 counts nonzeros,
             `inf` and `-inf` take the largest and smallest absolute value. For two axes: `"fro"`
-            (default), 1, -1, `inf`, `-inf`, and through singular values 2, -2, `"nuc"`.
+            (default), 1, -1, `inf`, `-inf`; those of singular values (2, -2, `"nuc"`) are refused.
         axis: One axis or two; default: all, flattened if `ord` is `None`.
         keepdims: Whether the reduced axes stay, with length 1.
 

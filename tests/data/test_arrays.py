@@ -13,6 +13,7 @@ from gpunet.data import (
     unpack_x_y_sample_weight,
 )
 from gpunet.errors import ArgumentError, DTypeError, ShapeError
+from tests.data.torch_like import TorchTensor
 
 CPU = Device("cpu")
 
@@ -31,16 +32,10 @@ class Frame:
         return self._values
 
 
-def torch_tensor(values):
-    import torch
-
-    return torch.tensor(np.asarray(values), requires_grad=np.asarray(values).dtype.kind == "f")
-
-
 KINDS = {
     "numpy": np.asarray,
     "tensor": gpunet.tensor,
-    "torch": torch_tensor,
+    "torch": TorchTensor,
     "frame": Frame,
     "list": lambda values: np.asarray(values).tolist(),
     "variable": lambda values: gpunet.Variable(values, trainable=False),

@@ -18,6 +18,7 @@ from gpunet.data import (
     get_data_adapter,
 )
 from gpunet.errors import ArgumentError
+from tests.data.torch_like import DataLoader
 
 CPU = Device("cpu")
 
@@ -97,9 +98,7 @@ def test_any_iterable_that_starts_again():
 
 
 def test_torch_data_loader():
-    torch = pytest.importorskip("torch")
-    data = torch.utils.data.TensorDataset(torch.arange(6.0)[:, None], torch.arange(6))
-    loader = torch.utils.data.DataLoader(data, batch_size=4)
+    loader = DataLoader(np.arange(6.0)[:, None], np.arange(6), batch_size=4)
     epochs = TensorEpochIterator(loader, device=CPU)
     assert epochs.num_batches == 2 and epochs.data_adapter.batch_size == 4
     assert firsts(epochs) == [0, 4]

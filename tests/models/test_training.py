@@ -11,6 +11,7 @@ import gpunet
 from gpunet import callbacks, layers, losses, metrics, models, ops, optimizers
 from gpunet.data import PyDataset
 from gpunet.errors import ArgumentError, StateError
+from tests.data.torch_like import DataLoader
 
 
 def network(units=3, activation="softmax", inputs=4):
@@ -54,13 +55,6 @@ def endless(x, y):
             yield x[start : start + 5], y[start : start + 5]
 
 
-def torch_loader(x, y):
-    import torch
-
-    dataset = torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(y))
-    return torch.utils.data.DataLoader(dataset, batch_size=5)
-
-
 class Restarting:
     """An iterable of batches that is nothing else."""
 
@@ -78,7 +72,7 @@ KINDS = {
     "generator": lambda x, y: {"x": endless(x, y), "steps_per_epoch": 4},
     "py_dataset": lambda x, y: {"x": Batches(x, y, 5)},
     "workers": lambda x, y: {"x": Batches(x, y, 5, workers=3)},
-    "torch": lambda x, y: {"x": torch_loader(x, y)},
+    "torch": lambda x, y: {"x": DataLoader(x, y, batch_size=5)},
     "iterable": lambda x, y: {"x": Restarting(x, y)},
 }
 
@@ -116,7 +110,7 @@ def test_validation_from_every_kind_of_data(data):
     x, y = data
     model = compiled()
     logs = []
-    for validation in ((x, y), [x, y], Batches(x, y, 5), torch_loader(x, y)):
+    for validation in ((x, y), [x, y], Batches(x, y, 5), DataLoader(x, y, batch_size=5)):
         logs.append(model.evaluate(*_as_arguments(validation), verbose=0))
         model.fit(x, y, validation_data=validation, validation_batch_size=5, verbose=0)
     assert np.allclose(logs[0], logs[0])

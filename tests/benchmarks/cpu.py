@@ -127,7 +127,7 @@ def digits():
     return x.reshape(-1, 64).astype("float32") / 16, y.astype("int64")
 
 
-def keras_trainer(library, x, y, **compile_options):
+def keras_trainer(library, x, y):
     layers = library.layers
     library.utils.set_random_seed(0)
     model = library.Sequential(
@@ -139,7 +139,7 @@ def keras_trainer(library, x, y, **compile_options):
         ]
     )
     loss = library.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("adam", loss, **compile_options)
+    model.compile("adam", loss)
 
     def train(epochs):
         return model.fit(x, y, batch_size=BATCH, epochs=epochs, verbose=0).history["loss"][-1]
@@ -151,12 +151,6 @@ def gpunet_trainer(x, y):
     import gpunet
 
     return keras_trainer(gpunet, x, y)
-
-
-def gpunet_eager_trainer(x, y):
-    import gpunet
-
-    return keras_trainer(gpunet, x, y, run_eagerly=True)
 
 
 def keras_jax_trainer(x, y):
@@ -195,7 +189,6 @@ def torch_trainer(x, y, **adam_options):
 TRAINERS = {
     "PyTorch, eager loop": ("torch", torch_trainer),
     "PyTorch, fused Adam": ("torch", functools.partial(torch_trainer, fused=True)),
-    "gpunet fit, eager": ("gpunet", gpunet_eager_trainer),
     "gpunet fit": ("gpunet", gpunet_trainer),
     "Keras fit, JAX": ("keras", keras_jax_trainer),
 }

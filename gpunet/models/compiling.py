@@ -292,8 +292,10 @@ class Compilable:
     def _warn_if_not_finite(self, logs, epoch):
         loss = logs.get("loss")
         if loss is not None and not math.isfinite(float(loss)):
+            batch = self.__dict__.get("_diverged_in")
+            since = "" if batch is None else f" (since its batch {batch})"
             warnings.warn(
-                f"The loss is {float(loss)} after epoch {epoch + 1}: the training has diverged. "
+                f"The loss is {float(loss)} after epoch {epoch + 1}{since}: the training diverged. "
                 "Try a lower learning rate or gradient clipping, and look for NaN in the data; "
                 "`callbacks.TerminateOnNaN()` stops at the batch where it begins.",
                 stacklevel=3,

@@ -1,5 +1,6 @@
 """Trainer: `fit`, `evaluate` and `predict`."""
 
+import math
 import warnings
 from typing import Any
 
@@ -166,6 +167,8 @@ class Trainer(Steps):
         after = _batch_hook(callbacks, f"on_{kind}_batch_end")
         stop = "stop_training" if kind == "train" else "stop_evaluating"
         logs: Any = {}
+        watched = self._host_loss() if kind == "train" else None
+        self.__dict__["_diverged_in"] = None
         for first, last, batches in iterator:
             if before is not None:
                 before(first)
@@ -174,11 +177,18 @@ class Trainer(Steps):
             except Exception as error:
                 error.add_note(f"This happened in batch {first} of {where}.")
                 raise
+            if watched is not None and not math.isfinite(watched.value.data):
+                self.__dict__["_diverged_in"], watched = first, None
             if after is not None:
                 after(last, logs)
             if getattr(self, stop):
                 break
         return logs
+
+    def _host_loss(self):
+        """The running sum of the loss where reading it costs nothing: not on a GPU, which waits."""
+        total = None if self._loss_tracker is None else self._loss_tracker.total
+        return None if total is None or total.device.kind == "cuda" else total
 
     def _callback_list(self, callbacks, verbose, epochs, steps, add_history=False):
         if isinstance(callbacks, CallbackList):

@@ -153,7 +153,7 @@ def test_terminate_on_nan_names_the_batch(capsys):
     y = np.ones((8, 1), "float32")
     y[5] = np.nan
     options = {"batch_size": 2, "shuffle": False, "verbose": 0, "epochs": 3}
-    with pytest.warns(UserWarning, match="loss is nan"):
+    with pytest.warns(UserWarning, match=r"loss is nan after epoch 1 \(since its batch 2\)"):
         history = model.fit(X, y, callbacks=[callbacks.TerminateOnNaN()], **options)
     assert history.epoch == [0] and "Batch 2: Invalid loss" in capsys.readouterr().out
     with pytest.raises(RuntimeError, match="batch 0"):

@@ -110,7 +110,7 @@ def _first_losses(device, seed, x, y):
 
 
 def _show_digits(images, labels, probabilities, count=6):
-    """Prints images in half blocks: each character shows two pixels, one above the other."""
+    """Prints images with what the model takes them for; a pixel is two characters wide."""
     shades = " ░▒▓█" if _prints_unicode() else " .:*#"
     print()
     for row in range(8):

@@ -8,7 +8,7 @@ import numpy as np
 from gpunet.backend.device import Device
 from gpunet.core.autograd import full
 from gpunet.core.gradients import value_and_grad
-from gpunet.core.tensor import Tensor, tensor
+from gpunet.core.tensor import tensor
 
 _STEP = 1e-5
 
@@ -82,8 +82,3 @@ def _check(f, arrays, where, order, tol, rng):
     )
     if order > 1:
         _check(lambda *xs: gradient(*xs)[1], arrays, where, order - 1, tol, rng)
-
-
-def as_float64(x: Tensor) -> np.ndarray:
-    """Returns the values of a tensor in float64."""
-    return x.numpy().astype(np.float64)

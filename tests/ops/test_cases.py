@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import gpunet.ops  # noqa: F401 - fills the registry
+from gpunet.backend import emulator
 from gpunet.backend.device import cuda_status
 from gpunet.core.primitive import REGISTRY
 from gpunet.testing import check_gradients
@@ -55,6 +56,17 @@ def test_emulator(name, row):
         inputs = row.inputs(dtype)
         checks.check_precision(op, inputs, row.attributes, "emulator", row.tol)
         checks.check_precision(op, checks.strided(inputs), row.attributes, "emulator", row.tol)
+
+
+@pytest.mark.parametrize(("name", "row"), KERNELS)
+def test_the_order_of_threads_does_not_matter(name, row):
+    op, inputs = REGISTRY[name], row.inputs("float32")
+    forward = checks.run(op, inputs, row.attributes, "emulator")
+    for order in ("reverse", "random"):
+        with emulator.schedule(order, seed=1):
+            again = checks.run(op, inputs, row.attributes, "emulator")
+        for y, reference in zip(again, forward, strict=True):
+            np.testing.assert_array_equal(y.numpy(), reference.numpy())
 
 
 @pytest.mark.cuda

@@ -107,21 +107,23 @@ def test_torch_data_loader():
 
 
 class Numbers(PyDataset):
-    """Twenty batches; remembers threads and epochs."""
+    """Twenty batches; remembers epochs, and how many batches were being made at once."""
 
     def __init__(self, count=20, fail_at=None, **kwargs):
         super().__init__(**kwargs)
         self.count, self.fail_at = count, fail_at
-        self.events, self.threads = [], set()
+        self.events = []
+        self.running = self.at_once = 0
 
     @property
     def num_batches(self):
         return self.count
 
     def __getitem__(self, index):
-        if self.use_multiprocessing is False:
-            self.threads.add(threading.get_ident())
-            time.sleep(0.002 * (index % 3))  # later batches are often ready earlier
+        self.running += 1
+        self.at_once = max(self.at_once, self.running)
+        time.sleep(0.002 * (index % 3))  # later batches are often ready earlier
+        self.running -= 1
         if index == self.fail_at:
             raise RuntimeError("no such image")
         return np.full((2, 1), float(index)), np.full(2, index)
@@ -133,6 +135,18 @@ class Numbers(PyDataset):
         self.events.append("end")
 
 
+class Pairs(Numbers):
+    """Makes batches two by two: the first of a pair waits until the second is being made."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.pair = threading.Barrier(2)
+
+    def __getitem__(self, index):
+        self.pair.wait(timeout=60)
+        return super().__getitem__(index)
+
+
 @pytest.mark.parametrize("options", [{}, {"workers": 4}, {"workers": 2, "max_queue_size": 1}])
 def test_py_dataset_keeps_its_order(options):
     data = Numbers(**options)
@@ -140,9 +154,12 @@ def test_py_dataset_keeps_its_order(options):
     for _ in range(2):
         assert firsts(epochs) == list(range(20))
     assert data.events == ["begin", "end"] * 2
-    assert (len(data.threads) > 1) is (
-        options.get("workers", 1) > 1 and "max_queue_size" not in options
-    )
+    if data.workers == 1 or data.max_queue_size == 1:
+        assert data.at_once == 1
+
+
+def test_workers_make_batches_at_the_same_time():
+    assert firsts(EpochIterator(Pairs(workers=2))) == list(range(20))
 
 
 def test_py_dataset_in_processes():

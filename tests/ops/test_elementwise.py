@@ -1,5 +1,7 @@
 """Elementwise ops: dtypes and values as in Keras, gradients at special points, errors."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -18,6 +20,7 @@ UNARY = """exp exp2 expm1 sin cos tan arctan sinh cosh tanh arcsinh cbrt sqrt lo
 BINARY = """add multiply true_divide divide floor_divide mod fmod power maximum minimum fmax fmin
     arctan2 logaddexp logaddexp2 hypot equal not_equal less less_equal greater greater_equal
     logical_and logical_or logical_xor divide_no_nan isclose""".split()  # noqa: SIM905
+PROMOTED = ["add", "true_divide", "equal", "logaddexp"]  # one of each way to promote two dtypes
 INTEGRAL = ["bitwise_and", "bitwise_or", "bitwise_xor", "gcd", "lcm", "left_shift", "right_shift"]
 # JAX without 64 bits gives int32 where these meet; gpunet has int64, which holds both.
 WIDER = {frozenset({"uint32", d}) for d in ("int8", "int16", "int32")}
@@ -41,10 +44,10 @@ def test_signs_are_those_of_keras(rng, name):
 
 @pytest.mark.parametrize("name", BINARY)
 def test_functions_of_two_operands_are_those_of_keras(rng, name):
-    for first in DTYPES:
-        for second in DTYPES:
-            if frozenset({first, second}) not in WIDER:
-                assert_same_as_keras(name, _values(rng, first), _values(rng, second, 1))
+    for first, second in itertools.product(DTYPES, DTYPES):
+        chosen = name in PROMOTED or first == second or "float32" in (first, second)
+        if chosen and frozenset({first, second}) not in WIDER:
+            assert_same_as_keras(name, _values(rng, first), _values(rng, second, 1))
 
 
 @pytest.mark.parametrize("name", INTEGRAL)

@@ -67,7 +67,7 @@ def variables_of(library, rng):
     ]
 
 
-def gradients(rng, steps=20):
+def gradients(rng, steps=9):
     return [
         [rng.standard_normal(shape).astype("float32") * 2 for shape in SHAPES.values()]
         for _ in range(steps)

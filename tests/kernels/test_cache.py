@@ -16,8 +16,9 @@ TEXT = '#line 1 "k.cu"\n__global__ void set(int* x) { x[0] = 42; }\n'
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty cache for kernels; the runtime stays in its own."""
+    """An empty cache for kernels; the runtime and the parsed headers stay in their own."""
     emulator.loader._runtime()
+    toolchain._prelude()
     monkeypatch.setenv("GPUNET_CACHE_DIR", str(tmp_path))
     return tmp_path
 

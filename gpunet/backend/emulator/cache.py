@@ -45,7 +45,7 @@ def _root() -> Path:
     return Path(os.environ.get(variable) or Path.home() / ".cache") / "gpunet"
 
 
-def cached(key: str, make: Callable[[Path], None]) -> Path:
+def cached(key: str, make: Callable[[Path], None], kind: str = ".so") -> Path:
     """Returns the file kept under `key`, made by `make(path)` if there is no sound one.
 
     A file carries the hash of its content in its name: one that was cut short or altered is
@@ -55,19 +55,20 @@ def cached(key: str, make: Callable[[Path], None]) -> Path:
     Args:
         key: Hash of everything the file is made from, in hexadecimal digits.
         make: Writes the file to the path it is given.
+        kind: How the file's name ends.
     """
     folder = cache_dir() / key[:2]
     folder.mkdir(mode=0o700, exist_ok=True)
-    for path in folder.glob(f"{key}-*.so"):
-        if path.stem == f"{key}-{_hash(path)}":
+    for path in folder.glob(f"{key}-*{kind}"):
+        if path.name == f"{key}-{_hash(path)}{kind}":
             return path
         path.unlink(missing_ok=True)
-    handle, name = tempfile.mkstemp(prefix="new-", suffix=".so", dir=folder)
+    handle, name = tempfile.mkstemp(prefix="new-", suffix=kind, dir=folder)
     os.close(handle)
     new = Path(name)
     try:
         make(new)
-        return new.replace(folder / f"{key}-{_hash(new)}.so")
+        return new.replace(folder / f"{key}-{_hash(new)}{kind}")
     finally:
         new.unlink(missing_ok=True)
 

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from gpunet.backend.emulator.cache import cached
@@ -20,7 +21,10 @@ FLAGS = (
     *("-ffp-contract=off", "-fno-math-errno", "-fno-strict-aliasing"),
 )
 # A kernel throws nothing, and the emulator runs it on one OS thread at a time.
-KERNEL_FLAGS = ("-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-include", "emulator.h")
+KERNEL_FLAGS = (
+    *("-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics"),
+    *("-I", str(CPP), "-I", str(CPP / "cuda")),
+)
 _INSTALL = {
     "linux": "`apt install g++`, `dnf install gcc-c++`, `apk add g++` or `conda install gxx`",
     "darwin": "`xcode-select --install`",
@@ -74,21 +78,45 @@ def build_kernel(text: str, expression: str) -> Path:
     """
     text = _DYNAMIC.sub(r"\1* \2 = gpunet::emulator::dynamic_shared<\1>();", text)
     text += f'\n#line 1 "{expression}"\nGPUNET_ENTRY({expression})\n'
-    return _build(text, expression, ("-I", str(CPP), "-I", str(CPP / "cuda"), *KERNEL_FLAGS))
+    return _build(text, expression, KERNEL_FLAGS, _prelude)
 
 
-def _build(text: str, name: str, flags: tuple[str, ...]) -> Path:
-    command = [*compiler(), *FLAGS, *flags, "-x", "c++", "-"]
-    made_from = "\0".join([_version(), _headers(), *command, text])
+def _build(
+    text: str, name: str, flags: tuple[str, ...], prelude: Callable[[], tuple[str, ...]] = tuple
+) -> Path:
+    command = (*compiler(), *FLAGS, *flags)
 
     def make(path: Path) -> None:
-        result = subprocess.run(
-            [*command, "-o", str(path)], input=text, capture_output=True, text=True, check=False
-        )
-        if result.returncode:
-            raise KernelError(f"`{name}` does not compile:\n{_excerpt(result.stderr)}")
+        _compile((*command, *prelude(), "-x", "c++", "-"), path, name, text)
 
-    return cached(hashlib.sha256(made_from.encode()).hexdigest()[:32], make)
+    return cached(_key(*command, text), make)
+
+
+def _compile(command: tuple[str, ...], path: Path, name: str, text: str | None = None) -> None:
+    run = [*command, "-o", str(path)]
+    result = subprocess.run(run, input=text, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise KernelError(f"`{name}` does not compile:\n{_excerpt(result.stderr)}")
+
+
+def _key(*made_from: str) -> str:
+    everything = "\0".join([_version(), _headers(), *made_from])
+    return hashlib.sha256(everything.encode()).hexdigest()[:32]
+
+
+@functools.cache
+def _prelude() -> tuple[str, ...]:
+    """Returns the options that put the emulator's headers before a kernel.
+
+    g++ reads them already parsed, which halves the time of compiling a small kernel.
+    """
+    header = CPP / "emulator.h"
+    if "Free Software Foundation" not in _version():
+        return ("-include", str(header))
+    command = (*compiler(), *FLAGS, *KERNEL_FLAGS, "-x", "c++-header", str(header))
+    kind = ".h.gch"
+    parsed = cached(_key(*command), lambda path: _compile(command, path, header.name), kind)
+    return ("-include", str(parsed).removesuffix(".gch"))
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 //
 // A kernel becomes a plain function; its built-in variables are globals that the loop in entry.h
 // sets before each thread; whatever waits for other threads calls the runtime (interface.h).
-#pragma once
+// Nothing includes this file: it is compiled once, and kernels start from the result.
 
 #include "intrinsics.h"
 #include "keywords.h"

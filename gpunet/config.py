@@ -8,11 +8,13 @@ _settings = {
     "floatx": "float32",
     "epsilon": 1e-7,
     "image_data_format": "channels_last",
+    "float32_matmul_precision": "highest",
     "interactive_logging": True,
     "max_epochs": None,
     "max_steps_per_epoch": None,
 }
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
+_PRECISIONS = ("highest", "high")
 _FORMATS = ("channels_last", "channels_first")
 
 
@@ -74,6 +76,30 @@ def standardize_data_format(data_format: str | None) -> str:
     if data_format is None:
         return image_data_format()
     return _one_of("data_format", str(data_format).lower(), _FORMATS)
+
+
+def float32_matmul_precision() -> str:
+    """Returns how GPUs multiply float32 matrices; see `set_float32_matmul_precision`."""
+    return _settings["float32_matmul_precision"]
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """Sets how GPUs multiply float32 matrices and convolve float32 images, as in PyTorch.
+
+    Args:
+        precision: `"highest"` (default): products of full float32. `"high"`: TF32, which rounds
+            the factors to 10 bits of mantissa and is several times faster; sums stay float32.
+
+    Raises:
+        ArgumentError: If `precision` is neither.
+
+    Example:
+        >>> set_float32_matmul_precision("high")
+        >>> float32_matmul_precision()
+        'high'
+        >>> set_float32_matmul_precision("highest")
+    """
+    _settings["float32_matmul_precision"] = _one_of("precision", precision, _PRECISIONS)
 
 
 def enable_interactive_logging() -> None:

@@ -19,6 +19,7 @@ from gpunet.core.tensor import Tensor
 from gpunet.core.trace import Symbol
 from gpunet.errors import ArgumentError, ShapeError, received
 from gpunet.ops.elementwise import cast_to
+from gpunet.ops.matmul_launch import gpu_matmul, on_cublaslt, xp_of
 from gpunet.ops.precision import widened
 from gpunet.ops.shape import broadcast_to, reshape, same_dtype
 
@@ -156,9 +157,7 @@ def _summed(labels, other, kept):
 # -- the primitive ------------------------------------------------------------------------------
 
 
-@einsum_primitive.array
-@widened
-def _(xp, *xs, equation):
+def _einsum(xp, *xs, equation):
     plan = _plan(equation, tuple([x.shape for x in xs]))
     operands = list(xs)
     for pair in plan.pairs:
@@ -172,6 +171,18 @@ def _(xp, *xs, equation):
     return y.transpose(plan.order) if plan.order else y
 
 
+_einsum_wide = widened(_einsum)
+einsum_primitive.array(_einsum_wide)
+
+
+@einsum_primitive.cuda
+def _(*xs, equation):
+    pairs = _plan(equation, tuple([x.shape for x in xs])).pairs
+    if on_cublaslt(xs[0]) and all(pair.kind == "matmul" for pair in pairs):
+        return _einsum(xp_of(xs[0]), *xs, equation=equation)
+    return _einsum_wide(xp_of(xs[0]), *xs, equation=equation)
+
+
 def _multiplied(xp, pair, x1, x2):
     if pair.first.total:
         x1 = x1.sum(pair.first.total, x1.dtype)
@@ -183,6 +194,8 @@ def _multiplied(xp, pair, x1, x2):
     x2 = x2.transpose(pair.second.order).reshape(pair.second.shape)
     if pair.kind == "multiply":
         return x1 * x2
+    if on_cublaslt(x1):
+        return gpu_matmul(x1, x2).reshape(pair.shape)
     y = x1.dot(x2) if x1.ndim == 2 else xp.matmul(x1, x2)
     return y.reshape(pair.shape)
 

@@ -12,6 +12,7 @@ from gpunet.core.trace import Symbol
 from gpunet.errors import ArgumentError, ShapeError, received
 from gpunet.ops.contraction import contract
 from gpunet.ops.elementwise import cast_to, operands
+from gpunet.ops.matmul_launch import gpu_matmul, on_cublaslt, xp_of
 from gpunet.ops.precision import widened
 from gpunet.ops.shape import many_axes, stack
 
@@ -41,9 +42,6 @@ _matmul_wide = widened(_matmul)
 
 @matmul_primitive.array
 def _(xp, x1, x2, transpose1, transpose2):
-    # cuBLAS accumulates halves in float32 by itself, but CuPy has no batched bfloat16.
-    if xp is not np and x2.ndim == 2 and (x1.ndim == 2 or not transpose1):
-        return _matmul(xp, x1, x2, transpose1, transpose2)
     return _matmul_wide(xp, x1, x2, transpose1=transpose1, transpose2=transpose2)
 
 
@@ -52,6 +50,13 @@ def _(x1, x2, transpose1, transpose2):
     if x1.ndim == 2 and x2.ndim == 2 and x1.dtype.itemsize > 2:
         return (x1.T if transpose1 else x1).dot(x2.T if transpose2 else x2)
     return _matmul_wide(np, x1, x2, transpose1=transpose1, transpose2=transpose2)
+
+
+@matmul_primitive.cuda
+def _(x1, x2, transpose1, transpose2):
+    if not on_cublaslt(x1):  # the emulator; float64 and integers on a GPU
+        return matmul_primitive.rules["array"](xp_of(x1), x1, x2, transpose1, transpose2)
+    return gpu_matmul(x1, x2, transpose1, transpose2)
 
 
 @matmul_primitive.infer

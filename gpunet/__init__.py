@@ -29,6 +29,7 @@ from gpunet.backend.device import Device as Device
 from gpunet.backend.device import device as device
 from gpunet.backend.device import list_devices as list_devices
 from gpunet.backend.device import set_default_device as set_default_device
+from gpunet.compile import function as function
 from gpunet.core.gradients import GradientTape as GradientTape
 from gpunet.core.gradients import custom_gradient as custom_gradient
 from gpunet.core.gradients import grad as grad

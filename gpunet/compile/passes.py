@@ -1,0 +1,165 @@
+"""Passes: each makes a Graph simpler and changes no bit of what it computes.
+
+A pass is a function from a Graph to a new one; the old one stays as it is. `PASSES` lists them in
+the order in which `optimize` runs them.
+"""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from gpunet.core.state import mode
+from gpunet.core.tensor import Tensor
+from gpunet.core.trace import Equation, Graph, Symbol
+
+_FOLDED = 1 << 16  # elements of a folded constant at most: larger ones cost memory for little time
+
+
+def _copy(graph: Graph, equations: list[Equation], renamed: dict[Symbol, Symbol]) -> Graph:
+    """A graph with other equations, in which some symbols go by other names."""
+    new = Graph(graph.device)
+    new.inputs, new.structure = graph.inputs, graph.structure
+    new.equations, new.constants = equations, dict(graph.constants)
+    new._constant_symbols = dict(graph._constant_symbols)
+    new.outputs = [renamed.get(s, s) for s in graph.outputs]
+    for key, (variable, symbol, value) in graph.cells.items():
+        last = graph.symbol(value.data)
+        new.cells[key] = variable, symbol, Tensor(renamed.get(last, last), value.device)
+    return new
+
+
+def results(graph: Graph) -> set[Symbol]:
+    """Returns the symbols that must be computed: what is returned or written to a Variable."""
+    return {*graph.outputs, *[value.data for _, _, value in graph.cells.values()]}
+
+
+def dead_code(graph: Graph) -> Graph:
+    """Drops equations that no result depends on."""
+    needed, kept = results(graph), []
+    for eq in reversed(graph.equations):
+        if not needed.isdisjoint(eq.outputs):
+            needed.update(eq.inputs)
+            kept.append(eq)
+    new = _copy(graph, kept[::-1], {})
+    new.constants = {s: data for s, data in graph.constants.items() if s in needed}
+    return new
+
+
+def common_subexpressions(graph: Graph) -> Graph:
+    """Computes once what several equations compute from the same inputs.
+
+    Primitives are functions in the mathematical sense - also random draws, which take their seed
+    as an input - so that equal equations have equal results. Equal constants are one, too.
+    """
+    renamed: dict[Symbol, Symbol] = _equal_constants(graph)
+    known: dict[tuple, Equation] = {}
+    kept = []
+    for eq in graph.equations:
+        eq = _renamed(eq, renamed)
+        key = eq.op.name, tuple(eq.inputs), repr(sorted(eq.attributes.items()))
+        same = known.setdefault(key, eq)
+        if same is eq:
+            kept.append(eq)
+        else:
+            renamed.update(zip(eq.outputs, same.outputs, strict=True))
+    return _copy(graph, kept, renamed)
+
+
+def _equal_constants(graph):
+    renamed, known = {}, {}
+    for symbol, data in graph.constants.items():
+        if isinstance(data, (np.ndarray, np.generic)) and data.size <= _FOLDED:
+            key = symbol.shape, symbol.dtype, np.asarray(data).tobytes()
+            renamed[symbol] = known.setdefault(key, symbol)
+    return {symbol: same for symbol, same in renamed.items() if symbol is not same}
+
+
+def _renamed(eq, renamed):
+    inputs = [renamed.get(s, s) for s in eq.inputs]
+    return eq if inputs == eq.inputs else Equation(eq.op, inputs, eq.attributes, eq.outputs)
+
+
+def fold_constants(graph: Graph) -> Graph:
+    """Computes now what depends on constants only, unless the result is large."""
+    constants, kept = dict(graph.constants), []
+    for eq in graph.equations:
+        small = all(s.size <= _FOLDED for s in eq.outputs)
+        if not small or not all(s in constants for s in eq.inputs):
+            kept.append(eq)
+            continue
+        with mode(graph=None, tape=None, scope=None):
+            out = eq.op(*[Tensor(constants[s], graph.device) for s in eq.inputs], **eq.attributes)
+        outs = out if isinstance(out, tuple) else (out,)
+        constants.update((s, y.data) for s, y in zip(eq.outputs, outs, strict=True))
+    new = _copy(graph, kept, {})
+    new.constants = constants
+    new._constant_symbols = {id(data): symbol for symbol, data in constants.items()}
+    return new
+
+
+def neutral_operations(graph: Graph) -> Graph:
+    """Drops equations that give back their input, bit for bit.
+
+    Among them is `x * 1`, but not `x + 0`, which turns -0 into 0.
+    """
+    renamed: dict[Symbol, Symbol] = {}
+    kept = []
+    for eq in graph.equations:
+        eq = _renamed(eq, renamed)
+        source = _given_back(eq, graph.constants)
+        if source is None:
+            kept.append(eq)
+        else:
+            renamed[eq.outputs[0]] = source
+    return _copy(graph, kept, renamed)
+
+
+def _given_back(eq, constants):
+    """Returns the input that is the result of an equation, or None."""
+    out, name = eq.outputs[0], eq.op.name
+    first = eq.inputs[0] if eq.inputs else None
+    if first is None or len(eq.outputs) > 1:
+        return None
+    same = first.shape == out.shape and first.dtype == out.dtype
+    if name in ("identity", "cast", "reshape", "broadcast_to", "sum_to"):
+        return first if same else None
+    if name == "transpose":
+        return first if same and tuple(eq.attributes["axes"]) == tuple(range(out.ndim)) else None
+    if name == "multiply":
+        for x, factor in (eq.inputs, eq.inputs[::-1]):
+            same = x.shape == out.shape and x.dtype == out.dtype
+            if same and factor in constants and _is_one(constants[factor]):
+                return x
+    return None
+
+
+def _is_one(data):
+    return isinstance(data, (np.ndarray, np.generic)) and data.size == 1 and data.item() == 1
+
+
+PASSES: dict[str, Callable[[Graph], Graph]] = {
+    "fold_constants": fold_constants,
+    "neutral_operations": neutral_operations,
+    "common_subexpressions": common_subexpressions,
+    "dead_code": dead_code,
+}
+
+
+def optimize(graph: Graph, passes: Iterable[str] = tuple(PASSES)) -> Graph:
+    """Returns the graph after passes, in the order given.
+
+    Args:
+        graph: What `trace` returned; it stays as it is.
+        passes: Names in `PASSES`; all of them by default.
+
+    Example:
+        >>> import gpunet
+        >>> from gpunet.core.trace import trace
+        >>> print(optimize(trace(lambda x: (x * 1 + x * 1, x * 3)[0], gpunet.tensor([1.0]))))
+        { graph a:float32[1]
+          b:float32[1] = add a a
+          return b:float32[1] }
+    """
+    for name in passes:
+        graph = PASSES[name](graph)
+    return graph

@@ -6,12 +6,13 @@ in the line after its last use. No tensor is made, no tape asked, no rule chosen
 
 import functools
 import keyword
+from traceback import walk_tb
 from typing import Any
 
 from gpunet.compile.passes import results
 from gpunet.core.primitive import REGISTRY, Primitive
 from gpunet.core.tensor import Tensor
-from gpunet.core.trace import Graph, Symbol
+from gpunet.core.trace import Equation, Graph, Symbol
 
 
 class Executable:
@@ -44,22 +45,36 @@ class Executable:
     def __init__(self, graph: Graph):
         self.graph = graph
         writer = _Writer(graph)
-        self.source = writer.source()
+        self.source, self._equations = writer.source()
         self._read = [variable for variable, _, _ in graph.cells.values()]
         self._written = writer.written
         namespace: dict[str, Any] = writer.namespace
-        exec(
-            compile(self.source, f"<graph of {len(graph.equations)} equations>", "exec"), namespace
-        )
+        self._file = f"<graph of {len(graph.equations)} equations>"
+        exec(compile(self.source, self._file, "exec"), namespace)
         self._run = namespace["run"]
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
         """Computes the outputs from tensors of the traced shapes, and writes the Variables."""
         device = self.graph.device
-        out, new = self._run(*[x.data for x in inputs], *[v._data for v in self._read])
+        try:
+            out, new = self._run(*[x.data for x in inputs], *[v._data for v in self._read])
+        except (ValueError, TypeError, IndexError) as error:
+            raise self._explained(error) from error
         for variable, data in zip(self._written, new, strict=True):
             variable._data = data
         return [Tensor(y, device) for y in out]
+
+    def _explained(self, error):
+        """Rewords an error of the array library as an eager op does, with op and shapes."""
+        lines = [at for frame, at in walk_tb(error.__traceback__) if self._is_own(frame)]
+        eq = self._equations.get(lines[0]) if lines else None
+        if eq is None:
+            return error
+        inputs = [Tensor(symbol, self.graph.device) for symbol in eq.inputs]
+        return eq.op._explain(error, inputs, eq.attributes)
+
+    def _is_own(self, frame):
+        return frame.f_code.co_filename == self._file
 
 
 class _Writer:
@@ -76,7 +91,9 @@ class _Writer:
         self._new = [symbol for _, symbol in changed]
 
     def source(self):
+        """Returns the text, and the equation that stands in each of its lines."""
         graph = self.graph
+        equations: dict[int, Equation] = {}
         arguments = [*graph.inputs, *[symbol for _, symbol, _ in graph.cells.values()]]
         lines = [f"def run({', '.join(map(self.name, arguments))}):"]
         for symbol, data in graph.constants.items():
@@ -87,10 +104,11 @@ class _Writer:
             gone = [self.name(s) for s in last[i]]
             targets = ", ".join(map(self.name, eq.outputs)) + "," * _is_list(eq)
             lines.append(f"    {targets} = {call}")
+            equations[len(lines)] = eq
             if gone:
                 lines.append(f"    del {', '.join(gone)}")
         lines.append(f"    return {self._tuple(graph.outputs)}, {self._tuple(self._new)}")
-        return "\n".join(lines)
+        return "\n".join(lines), equations
 
     def _last_uses(self):
         """For each equation, the symbols that nothing needs after it."""

@@ -139,7 +139,7 @@ class Function:
 
         try:
             with mode(tape=None):
-                return trace(call, *[leaves[i] for i in places], device=current_device())
+                return trace(call, *[leaves[i] for i in places])
         except TraceError as error:
             place = _users_line(error)
             raise TraceError(f"{error}{place}") from error

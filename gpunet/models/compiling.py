@@ -85,9 +85,10 @@ class Compilable:
             metrics: List of metrics, names and functions; `"accuracy"` means the accuracy that fits
                 the shapes of targets and outputs.
             weighted_metrics: The same; these are weighted by `sample_weight` and `class_weight`.
-            run_eagerly: Runs every step op by op, for debugging.
+            run_eagerly: Runs every step op by op, for debugging. Else Python runs a step once for
+                each shape of batch, and its graph from then on (see `gpunet.function`).
             steps_per_execution: Batches run between two calls of the batch hooks of callbacks.
-            jit_compile: Accepted for Keras.
+            jit_compile: Accepted for Keras; steps are graphs whatever it says.
             auto_scale_loss: Whether a `mixed_float16` model gets a `LossScaleOptimizer`.
 
         Raises:

@@ -1,16 +1,18 @@
 """What happens to one batch: training, test and prediction steps, and building before them."""
 
+import warnings
 from typing import Any
 
 from gpunet import ops, tree
 from gpunet.backend.device import Device, current_device
+from gpunet.compile import function
 from gpunet.core.gradients import GradientTape
 from gpunet.core.symbolic import KerasTensor, compute_output_spec
 from gpunet.core.tensor import Tensor
 from gpunet.data import unpack_x_y_sample_weight
 from gpunet.data.adapter import to_tensor
 from gpunet.dtypes import standardize_dtype
-from gpunet.errors import GpunetError
+from gpunet.errors import GpunetError, TraceError
 from gpunet.models.compiling import Compilable
 
 
@@ -94,48 +96,75 @@ class Steps(Compilable):
     def make_train_function(self, force: bool = False) -> Any:
         """Returns the function that trains on a list of batches; makes it if need be."""
         if self.train_function is None or force:
-            one = self._chosen_step("train_step", self._lazy_train_step)
+            one = self._step("train_step", self._lazy_train_step)
             self.__dict__["train_function"] = _over_batches(one)
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Any:
         """Returns the function that evaluates a list of batches; makes it if need be."""
         if self.test_function is None or force:
-            one = self._chosen_step("test_step", self._lazy_test_step)
+            one = self._step("test_step", self._lazy_test_step)
             self.__dict__["test_function"] = _over_batches(one)
         return self.test_function
 
     def make_predict_function(self, force: bool = False) -> Any:
         """Returns the function that predicts a list of batches; makes it if need be."""
         if self.predict_function is None or force:
+            one = self._as_graph(self.predict_step)
             self.__dict__["predict_function"] = lambda batches: _joined(
-                [self.predict_step(batch) for batch in batches]
+                [one(batch) for batch in batches]
             )
         return self.predict_function
 
-    def _chosen_step(self, name, lazy):
-        """The lazy form of a step, unless a subclass changed what it is made of.
+    def _step(self, name, lazy):
+        """A step as a graph: the lazy form, unless a subclass changed what it is made of.
 
-        It returns `get_metrics_result` itself instead of the results, so that metrics are read only
-        when somebody looks at the logs.
+        The lazy form returns `get_metrics_result` itself instead of the results, so that metrics
+        are read only when somebody looks at the logs.
         """
         names = (name, "compute_metrics", "get_metrics_result")
-        own = any(getattr(type(self), n) is not getattr(Steps, n) for n in names)
-        return getattr(self, name) if own else lazy
+        if any(getattr(type(self), n) is not getattr(Steps, n) for n in names):
+            return self._as_graph(getattr(self, name))
+        update = self._as_graph(lazy)
+
+        def step(data):
+            update(data)
+            return self.get_metrics_result
+
+        return step
+
+    def _as_graph(self, step):
+        """A step that runs as a graph: op by op if the user wants, or if it cannot be traced."""
+        graph = function(step)
+
+        def run(data):
+            nonlocal graph
+            if self.run_eagerly or graph is None:
+                return step(data)
+            try:
+                return graph(data)
+            except TraceError as error:
+                graph = None
+                warnings.warn(
+                    f"`{step.__name__}` of {self._layer.name} runs op by op, which is slower: {error} "
+                    "Say `compile(run_eagerly=True)` to mean it.",
+                    stacklevel=3,
+                )
+                return step(data)
+
+        return run
 
     def _lazy_train_step(self, data):
         x, y, sample_weight = unpack_x_y_sample_weight(data)
         y_pred = self._update_weights(x, y, sample_weight)
         if self._compile_metrics is not None:
             self._compile_metrics.update_state(y, y_pred, sample_weight)
-        return self.get_metrics_result
 
     def _lazy_test_step(self, data):
         x, y, sample_weight = unpack_x_y_sample_weight(data)
         y_pred = self._evaluate_batch(x, y, sample_weight)
         if self._compile_metrics is not None:
             self._compile_metrics.update_state(y, y_pred, sample_weight)
-        return self.get_metrics_result
 
     # -- building -------------------------------------------------------------------------------
 

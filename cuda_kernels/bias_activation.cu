@@ -1,56 +1,73 @@
 // What follows every matrix product in a layer, in one pass over the memory.
+#include "columns.cuh"
 #include "scalar.cuh"
 
-// bias_activation_forward<T, F, BLOCK>      y = F(x + bias)
-// Shapes    x, y (R, C) of T row-major; bias (C) of T
-// Launch    any 1-D grid, block BLOCK
+// bias_activation_forward<T, F, VEC>      y = F(x + bias)
+// Shapes    x, y (R, C) of T row-major, C a multiple of VEC; bias (C) of T
+// Launch    grid (ceil(C / (VEC * x)), P), block (x, 256 / x)
 // Bytes     (2RC + C) * sizeof(T)     Flops  2RC     bound: memory
 // Numerics  computed in Acc<T>, rounded once; deterministic
-// Source    grid-stride loop
+// Source    a thread keeps the bias of its columns and walks down the rows, so no index is divided
 // Measured  not measured
-template <typename T, typename F, int BLOCK>
-__global__ void __launch_bounds__(BLOCK, 1)
+template <typename T, typename F, int VEC>
+__global__ void __launch_bounds__(kSlabThreads, 1)
     bias_activation_forward(const T* __restrict__ x, const T* __restrict__ bias,
-                            T* __restrict__ y, long long n, long long columns) {
+                            T* __restrict__ y, long long rows, long long columns) {
   const F f;
-  for (long long i = grid_start<long long>(); i < n; i += grid_stride<long long>())
-    y[i] = from_float<T>(f(to_float(x[i]) + to_float(bias[i % columns])));
+  const ColumnSlab<VEC> slab(rows);
+  if (slab.column >= columns) return;  // no barrier follows
+  const Vec<T, VEC> b = load_each<VEC>(bias + slab.column);
+#pragma unroll 4
+  for (long long r = slab.first; r < slab.last; r += slab.step) {
+    const long long at = r * columns + slab.column;
+    Vec<T, VEC> group = load_vec<VEC>(x + at);
+#pragma unroll
+    for (int j = 0; j < VEC; ++j)
+      group[j] = from_float<T>(f(to_float(group[j]) + to_float(b[j])));
+    store_vec(y + at, group);
+  }
 }
 
-// bias_activation_backward<T, F, INPUT>      dx = g F(s), with s = x + bias if INPUT, else s = y;
-//                                            partial[b] = sum of dx over the rows of block b
-// Shapes    g, s, dx (R, C) of T row-major; bias (C) of T; partial (B, C) of Acc<T>
-// Launch    grid (ceil(C / 32), B), block (32, 8), static shared 256 of Acc<T>
-// Bytes     3RC * sizeof(T)     Flops  3RC     bound: memory
-// Numerics  computed in Acc<T>, summed in a fixed order: deterministic
-// Source    the bias gradient in the same pass, as in llm.c; reduce_columns adds the partial sums
+// bias_activation_backward<T, F, INPUT, VEC>      dx = g F(s), with s = x + bias if INPUT, else y;
+//                                                 partial[p] = sum of dx over part p of the rows
+// Shapes    g, s, dx (R, C) of T row-major, C a multiple of VEC; bias (C) of T or null; partial
+//           (P, C) of Acc<T>
+// Launch    grid (ceil(C / (VEC * x)), P), block (x, 256 / x), static shared 256 * VEC of Acc<T>
+// Bytes     3RC * sizeof(T) + PC * sizeof(Acc<T>)     Flops  3RC     bound: memory
+// Numerics  computed in Acc<T>, summed in a fixed order, before dx is rounded: deterministic
+// Source    the bias gradient in the same pass, in registers, as in llm.c; a second kernel adds
+//           the parts
 // Measured  not measured
-template <typename T, typename F, bool INPUT>
-__global__ void __launch_bounds__(256, 1)
+template <typename T, typename F, bool INPUT, int VEC>
+__global__ void __launch_bounds__(kSlabThreads, 1)
     bias_activation_backward(const T* __restrict__ g, const T* __restrict__ s,
                              const T* __restrict__ bias, T* __restrict__ dx,
                              Acc<T>* __restrict__ partial, long long rows, long long columns) {
   using A = Acc<T>;
-  SHARED_ARRAY(A, sums, 256);
   const F f;
-  const long long c = static_cast<long long>(blockIdx.x) * 32 + threadIdx.x;
-  const int place = threadIdx.y * 32 + threadIdx.x;
-  A total = 0;
-  if (c < columns) {
-    const A b = INPUT ? to_float(bias[c]) : A(0);
-    for (long long r = static_cast<long long>(blockIdx.y) * 8 + threadIdx.y; r < rows;
-         r += static_cast<long long>(gridDim.y) * 8) {
-      const long long i = r * columns + c;
-      const A gradient = to_float(g[i]) * f(to_float(s[i]) + b);
-      dx[i] = from_float<T>(gradient);
-      total += gradient;
+  const ColumnSlab<VEC> slab(rows);
+  A total[VEC] = {};
+  if (slab.column < columns) {
+    Vec<T, VEC> b;
+    if constexpr (INPUT) b = load_each<VEC>(bias + slab.column);
+#pragma unroll 2
+    for (long long r = slab.first; r < slab.last; r += slab.step) {
+      const long long at = r * columns + slab.column;
+      Vec<T, VEC> gradient = load_vec<VEC>(g + at);
+      const Vec<T, VEC> kept = load_vec<VEC>(s + at);
+#pragma unroll
+      for (int j = 0; j < VEC; ++j) {
+        const A point = INPUT ? to_float(kept[j]) + to_float(b[j]) : to_float(kept[j]);
+        const A slope = to_float(gradient[j]) * f(point);
+        total[j] += slope;
+        gradient[j] = from_float<T>(slope);
+      }
+      store_vec(dx + at, gradient);
     }
   }
-  sums[place] = total;
-  __syncthreads();
-  for (int half = 4; half > 0; half /= 2) {
-    if (threadIdx.y < half) sums[place] += sums[place + half * 32];
-    __syncthreads();
-  }
-  if (threadIdx.y == 0 && c < columns) partial[blockIdx.y * columns + c] = sums[threadIdx.x];
+  slab.add(total);
+  if (threadIdx.y == 0 && slab.column < columns)
+#pragma unroll
+    for (int j = 0; j < VEC; ++j)
+      partial[blockIdx.y * columns + slab.column + j] = total[j];
 }

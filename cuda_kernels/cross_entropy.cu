@@ -1,57 +1,200 @@
-// Softmax and the cross-entropy with integer labels, in one pass over the logits.
+// Cross-entropies: softmax with integer labels or with probabilities, and sigmoid.
 #include "softmax.cuh"
 
-// softmax_cross_entropy_forward<T, L, BLOCK>      loss = lse - x[label];  lse = log(sum(exp(x)))
-// Shapes    x (R, C) of T row-major; labels (R) of L; loss (R) of T; lse (R) of Acc<T>
-// Launch    grid min(R, 65535), block BLOCK (a multiple of 32), static shared 2 * BLOCK/32 of Acc<T>
+__device__ __forceinline__ float not_a_number() { return __int_as_float(0x7fc00000); }
+
+// softmax_cross_entropy_forward<T, L, VEC, WIDTH, BLOCK>
+//           loss = lse - (1 - smoothing) x[label] - smoothing mean(x), 0 if label == ignored;
+//           lse = log(sum(exp(x)))
+// Shapes    x (R, C) of T row-major, C a multiple of VEC; labels (R) of L; loss (R) of T;
+//           lse (R) of Acc<T>
+// Launch    any 1-D grid, block BLOCK: BLOCK/WIDTH rows at a time; static shared as block_reduce
 // Bytes     RC * sizeof(T)     Flops  4RC     bound: memory
-// Numerics  computed in Acc<T>, shifted by the maximum; a label out of range gives NaN
-// Source    Milakov, Gimelshein 2018, arXiv:1805.02867
+// Numerics  computed in Acc<T>, shifted by the maximum; deterministic; a label that is not one of
+//           the classes gives NaN
+// Source    Milakov, Gimelshein 2018, arXiv:1805.02867: one pass for a row of any length
 // Measured  not measured
-template <typename T, typename L, int BLOCK>
+template <typename T, typename L, int VEC, int WIDTH, int BLOCK>
 __global__ void __launch_bounds__(BLOCK, 1)
     softmax_cross_entropy_forward(const T* __restrict__ x, const L* __restrict__ labels,
                                   T* __restrict__ loss, Acc<T>* __restrict__ lse, long long rows,
-                                  long long columns) {
+                                  long long columns, bool has_ignored, long long ignored,
+                                  float smoothing) {
   using A = Acc<T>;
-  for (long long r = blockIdx.x; r < rows; r += gridDim.x) {
+  const int lane = threadIdx.x % WIDTH;
+  for (long long r = first_row<WIDTH, BLOCK>(); r < rows; r += row_stride<WIDTH, BLOCK>()) {
     const T* row = x + r * columns;
     RunningSum<A> running;
-    for (long long c = threadIdx.x; c < columns; c += BLOCK) running.add(to_float(row[c]));
-    running.template combine<BLOCK>();
-    if (threadIdx.x == 0) {
-      const A height = log(running.sum);
+    A plain_sum = 0;
+    for (long long c = lane * VEC; c < columns; c += WIDTH * VEC) {
+      const Vec<T, VEC> group = load_vec<VEC>(row + c);
+      running.add(group);
+      if (smoothing != 0.0f)
+        for (int j = 0; j < VEC; ++j) plain_sum += to_float(group[j]);
+    }
+    running.template combine<WIDTH>();
+    if (smoothing != 0.0f) plain_sum = row_reduce<WIDTH>(plain_sum, Sum());
+    if (lane == 0) {
+      const A height = log(running.sum), weight = A(smoothing);
       const long long label = static_cast<long long>(labels[r]);
       const bool known = label >= 0 && label < columns;
-      const A picked = known ? to_float(row[label]) - running.top : A(__int_as_float(0x7fc00000));
-      loss[r] = from_float<T>(height - picked);
+      A value = known ? height - (A(1) - weight) * (to_float(row[label]) - running.top)
+                      : A(not_a_number());
+      if (smoothing != 0.0f) value -= weight * (plain_sum / A(columns) - running.top);
+      loss[r] = from_float<T>(has_ignored && label == ignored ? A(0) : value);
       lse[r] = height + running.top;
     }
   }
 }
 
-// softmax_cross_entropy_backward<T, L, BLOCK>      dx = exp(x - lse) (g + g_lse) - g [c == label]
-// Shapes    g (R) of T; g_lse, lse (R) of Acc<T>; x, dx (R, C) of T; labels (R) of L
-// Launch    any 1-D grid, block BLOCK; one thread an element
+// softmax_cross_entropy_backward<T, L, VEC, WIDTH, BLOCK>
+//           dx = exp(x - lse) (g + g_lse) - g ((1 - smoothing) [c == label] + smoothing / C),
+//           with g = 0 where label == ignored
+// Shapes    g (R) of T; g_lse, lse (R) of Acc<T>; x, dx (R, C) of T, C a multiple of VEC;
+//           labels (R) of L
+// Launch    any 1-D grid, block BLOCK: BLOCK/WIDTH rows at a time
 // Bytes     2RC * sizeof(T)     Flops  4RC     bound: memory
-// Numerics  computed in Acc<T>, rounded once; a label out of range gives NaN
-// Source    derivative of the above
+// Numerics  computed in Acc<T>, rounded once; a label that is not one of the classes gives NaN
+// Source    derivative of the above. dx may be x itself: a thread reads an element before it
+//           writes it, and no other thread reads it; so neither pointer is __restrict__
 // Measured  not measured
-template <typename T, typename L, int BLOCK>
+template <typename T, typename L, int VEC, int WIDTH, int BLOCK>
 __global__ void __launch_bounds__(BLOCK, 1)
     softmax_cross_entropy_backward(const T* __restrict__ g, const Acc<T>* __restrict__ g_lse,
-                                   const T* __restrict__ x, const L* __restrict__ labels,
-                                   const Acc<T>* __restrict__ lse, T* __restrict__ dx,
-                                   long long rows, long long columns) {
+                                   const T* x, const L* __restrict__ labels,
+                                   const Acc<T>* __restrict__ lse, T* dx, long long rows,
+                                   long long columns, bool has_ignored, long long ignored,
+                                   float smoothing) {
   using A = Acc<T>;
-  const long long n = rows * columns;
-  for (long long i = grid_start<long long>(); i < n; i += grid_stride<long long>()) {
-    const long long r = i / columns, c = i % columns;
+  for (long long r = first_row<WIDTH, BLOCK>(); r < rows; r += row_stride<WIDTH, BLOCK>()) {
     const long long label = static_cast<long long>(labels[r]);
-    const A gradient = to_float(g[r]);
-    A slope = exp(to_float(x[i]) - lse[r]) * (gradient + g_lse[r]);
-    if (c == label) slope -= gradient;
-    if (label < 0 || label >= columns) slope = A(__int_as_float(0x7fc00000));
-    dx[i] = from_float<T>(slope);
+    const bool skipped = has_ignored && label == ignored;
+    A gradient = skipped ? A(0) : to_float(g[r]);
+    if (!skipped && (label < 0 || label >= columns)) gradient = A(not_a_number());
+    const A total = gradient + g_lse[r], shift = lse[r];
+    const A at_label = gradient * (A(1) - A(smoothing));
+    const A each = gradient * A(smoothing) / A(columns);
+    const long long lane = threadIdx.x % WIDTH;
+#pragma unroll 2
+    for (long long c = lane * VEC; c < columns; c += WIDTH * VEC) {
+      Vec<T, VEC> group = load_vec<VEC>(x + r * columns + c);
+#pragma unroll
+      for (int j = 0; j < VEC; ++j) {
+        const A share = exp(to_float(group[j]) - shift) * total - each;
+        group[j] = from_float<T>(c + j == label ? share - at_label : share);
+      }
+      store_vec(dx + r * columns + c, group);
+    }
   }
+}
+
+// dense_cross_entropy_forward<T, VEC, WIDTH, BLOCK>
+//           loss = sum(t) lse - sum(t x), t = (1 - smoothing) target + smoothing / C
+// Shapes    x, target (R, C) of T row-major, C a multiple of VEC; loss (R) of T; lse (R) of Acc<T>
+// Launch    any 1-D grid, block BLOCK: BLOCK/WIDTH rows at a time; static shared as block_reduce
+// Bytes     2RC * sizeof(T)     Flops  7RC     bound: memory
+// Numerics  computed in Acc<T>; sums of t x shifted by the first logit of the row; deterministic
+// Source    Milakov, Gimelshein 2018, arXiv:1805.02867
+// Measured  not measured
+template <typename T, int VEC, int WIDTH, int BLOCK>
+__global__ void __launch_bounds__(BLOCK, 1)
+    dense_cross_entropy_forward(const T* __restrict__ x, const T* __restrict__ target,
+                                T* __restrict__ loss, Acc<T>* __restrict__ lse, long long rows,
+                                long long columns, float smoothing) {
+  using A = Acc<T>;
+  const A keep = A(1) - A(smoothing), each = A(smoothing) / A(columns);
+  for (long long r = first_row<WIDTH, BLOCK>(); r < rows; r += row_stride<WIDTH, BLOCK>()) {
+    const long long start = r * columns, lane = threadIdx.x % WIDTH;
+    const A base = to_float(x[start]);
+    RunningSum<A> running;
+    A mass = 0, product = 0;
+    for (long long c = lane * VEC; c < columns; c += WIDTH * VEC) {
+      const Vec<T, VEC> group = load_vec<VEC>(x + start + c);
+      const Vec<T, VEC> goal = load_vec<VEC>(target + start + c);
+      running.add(group);
+#pragma unroll
+      for (int j = 0; j < VEC; ++j) {
+        const A t = to_float(goal[j]) * keep + each;
+        mass += t;
+        product += t * (to_float(group[j]) - base);
+      }
+    }
+    running.template combine<WIDTH>();
+    mass = row_reduce<WIDTH>(mass, Sum());
+    product = row_reduce<WIDTH>(product, Sum());
+    if (lane == 0) {
+      const A height = log(running.sum);
+      loss[r] = from_float<T>(mass * (height + (running.top - base)) - product);
+      lse[r] = height + running.top;
+    }
+  }
+}
+
+// dense_cross_entropy_backward<T, VEC, WIDTH, BLOCK>
+//           dx = exp(x - lse) (g sum(t) + g_lse) - g t, t = (1 - smoothing) target + smoothing / C
+// Shapes    g (R) of T; g_lse, lse (R) of Acc<T>; x, target, dx (R, C) of T, C a multiple of VEC
+// Launch    any 1-D grid, block BLOCK: BLOCK/WIDTH rows at a time; static shared as block_reduce
+// Bytes     4RC * sizeof(T), of which the second read of target is from cache     Flops  8RC
+//           bound: memory
+// Numerics  computed in Acc<T>, rounded once; deterministic
+// Source    derivative of the above
+// Measured  not measured
+template <typename T, int VEC, int WIDTH, int BLOCK>
+__global__ void __launch_bounds__(BLOCK, 1)
+    dense_cross_entropy_backward(const T* __restrict__ g, const Acc<T>* __restrict__ g_lse,
+                                 const T* __restrict__ x, const T* __restrict__ target,
+                                 const Acc<T>* __restrict__ lse, T* __restrict__ dx,
+                                 long long rows, long long columns, float smoothing) {
+  using A = Acc<T>;
+  const A keep = A(1) - A(smoothing), each = A(smoothing) / A(columns);
+  for (long long r = first_row<WIDTH, BLOCK>(); r < rows; r += row_stride<WIDTH, BLOCK>()) {
+    const long long start = r * columns, first = threadIdx.x % WIDTH * VEC;
+    A mass = 0;
+    for (long long c = first; c < columns; c += WIDTH * VEC) {
+      const Vec<T, VEC> goal = load_vec<VEC>(target + start + c);
+#pragma unroll
+      for (int j = 0; j < VEC; ++j) mass += to_float(goal[j]) * keep + each;
+    }
+    mass = row_reduce<WIDTH>(mass, Sum());
+    const A gradient = to_float(g[r]), total = gradient * mass + g_lse[r], shift = lse[r];
+    for (long long c = first; c < columns; c += WIDTH * VEC) {
+      Vec<T, VEC> group = load_vec<VEC>(x + start + c);
+      const Vec<T, VEC> goal = load_vec<VEC>(target + start + c);
+#pragma unroll
+      for (int j = 0; j < VEC; ++j) {
+        const A t = to_float(goal[j]) * keep + each;
+        group[j] = from_float<T>(exp(to_float(group[j]) - shift) * total - gradient * t);
+      }
+      store_vec(dx + start + c, group);
+    }
+  }
+}
+
+// sigmoid_cross_entropy_forward<T, VEC, BLOCK>      loss = max(x, 0) - x t + log(1 + exp(-|x|))
+// Shapes    x, t, loss (n) of T
+// Launch    any 1-D grid, block BLOCK; VEC elements of a thread at once, the last n % VEC singly
+// Bytes     3n * sizeof(T)     Flops  6n     bound: memory
+// Numerics  computed in Acc<T>, rounded once; does not overflow; deterministic
+// Source    grid-stride loop
+// Measured  not measured
+template <typename T, int VEC, int BLOCK>
+__global__ void __launch_bounds__(BLOCK, 1)
+    sigmoid_cross_entropy_forward(const T* __restrict__ x, const T* __restrict__ t,
+                                  T* __restrict__ loss, long long n) {
+  using A = Acc<T>;
+  const auto entropy = [](T logit, T target) {
+    const A v = to_float(logit);
+    const A positive = v > A(0) || v != v ? v : A(0), rest = log1p(exp(v > A(0) ? -v : v));
+    return from_float<T>(rest + positive - v * to_float(target));
+  };
+  const long long groups = n / VEC;
+  for (long long i = grid_start<long long>(); i < groups; i += grid_stride<long long>()) {
+    Vec<T, VEC> group = load_vec<VEC>(x + i * VEC);
+    const Vec<T, VEC> goal = load_vec<VEC>(t + i * VEC);
+#pragma unroll
+    for (int j = 0; j < VEC; ++j) group[j] = entropy(group[j], goal[j]);
+    store_vec(loss + i * VEC, group);
+  }
+  const long long last = groups * VEC + grid_start<long long>();
+  if (last < n) loss[last] = entropy(x[last], t[last]);
 }

@@ -51,3 +51,16 @@ __device__ __forceinline__ double uniform_double(unsigned long long word) {
 __device__ __forceinline__ float block_float(const PhiloxBlock& block, int lane) {
   return uniform_float(static_cast<unsigned>(block.word[lane / 2] >> (lane % 2 * 32)));
 }
+
+// How many numbers of A a block makes, and which one is number k of them: block_number<float>(b, k)
+// is block_float, block_number<double>(b, k) is element k of Generator(...).random(float64).
+template <typename A>
+constexpr int kNumbers = 32 / sizeof(A);
+
+template <typename A>
+__device__ __forceinline__ A block_number(const PhiloxBlock& block, int k) {
+  if constexpr (sizeof(A) == 8)
+    return uniform_double(block.word[k]);
+  else
+    return block_float(block, k);
+}

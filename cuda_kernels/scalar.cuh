@@ -2,7 +2,14 @@
 //
 // A functor computes in the accumulation type A of its operands (float for float, half and
 // bfloat16; double; long long or unsigned long long for integers), so each is written once for all
-// dtypes. The plain kernels in elementwise.cu apply them; fused kernels may chain them.
+// dtypes. The plain kernels in elementwise.cu apply them; fused kernels may chain them:
+//
+//   const float h = Tanh()(Add()(to_float(x[i]), to_float(b[c])));   // no rounding in between
+//   y[i] = from_float<__half>(Clip()(h, low, high));
+//
+// `Name::operator()` takes one, two or three numbers of one type A by value and has no state, so an
+// attribute (the slope of LeakyRelu, the limits of Clip) is an operand like others. It returns A,
+// or bool where the op tests something. Where's first operand is a condition of any type.
 #pragma once
 #include "common.cuh"
 
@@ -18,6 +25,13 @@
   struct Name {                                    \
     template <typename A>                          \
     __device__ __forceinline__ auto operator()(A x1, A x2) const { \
+      return expression;                           \
+    }                                              \
+  };
+#define GPUNET_TERNARY(Name, expression)           \
+  struct Name {                                    \
+    template <typename A>                          \
+    __device__ __forceinline__ auto operator()(A x1, A x2, A x3) const { \
       return expression;                           \
     }                                              \
   };
@@ -65,6 +79,24 @@ __device__ __forceinline__ A truncated_mod(A x1, A x2) {
     return x2 == A(0) ? A(0) : x1 % x2;
   else
     return fmod(x1, x2);
+}
+
+// Euclid's algorithm; not negative.
+template <typename A>
+__device__ __forceinline__ A greatest_divisor(A x1, A x2) {
+  while (x2 != A(0)) {
+    const A rest = x1 % x2;
+    x1 = x2;
+    x2 = rest;
+  }
+  return x1 < A(0) ? -x1 : x1;
+}
+
+template <typename A>
+__device__ __forceinline__ A least_multiple(A x1, A x2) {
+  if (x1 == A(0) || x2 == A(0)) return A(0);
+  const A multiple = x1 / greatest_divisor(x1, x2) * x2;
+  return multiple < A(0) ? -multiple : multiple;
 }
 
 template <typename A>
@@ -190,6 +222,13 @@ GPUNET_UNARY(GeluTanhSlope, gelu_tanh_slope(x))
 GPUNET_BINARY(ReluGrad, x2 > A(0) ? x1 : A(0))
 GPUNET_BINARY(SigmoidGrad, x1 * x2 * (A(1) - x2))
 GPUNET_BINARY(SiluGrad, x1 * sigmoid(x2) * (A(1) + x2 * (A(1) - sigmoid(x2))))
+GPUNET_BINARY(GeluGrad, x1 * GeluSlope()(x2))
+GPUNET_BINARY(GeluTanhGrad, x1 * gelu_tanh_slope(x2))
+
+// Activations with an attribute or two.
+GPUNET_BINARY(LeakyRelu, x1 > A(0) ? x1 : x1 * x2)
+GPUNET_TERNARY(Elu, (x1 > A(0) || x1 != x1 ? x1 : expm1(x1) * x2) * x3)
+GPUNET_TERNARY(Celu, x1 > A(0) || x1 != x1 ? x1 : expm1(x1 * x3) * x2)
 
 // ---- two operands -------------------------------------------------------------------------------
 
@@ -224,3 +263,20 @@ GPUNET_BINARY(BitwiseOr, x1 | x2)
 GPUNET_BINARY(BitwiseXor, x1 ^ x2)
 GPUNET_BINARY(BitwiseLeftShift, x1 << x2)
 GPUNET_BINARY(BitwiseRightShift, x1 >> x2)
+GPUNET_BINARY(Gcd, greatest_divisor(x1, x2))
+GPUNET_BINARY(Lcm, least_multiple(x1, x2))
+GPUNET_BINARY(Nextafter, nextafter(x1, x2))
+GPUNET_BINARY(Round, rint(x1 * x2) / x2)      // x2: 10 to the number of decimals
+GPUNET_BINARY(RoundTens, rint(x1 / x2) * x2)  // of a negative number of decimals
+
+// ---- three operands -----------------------------------------------------------------------------
+
+// Like minimum(maximum(x1, x2), x3): NaN stays, and the upper limit wins.
+GPUNET_TERNARY(Clip, Minimum()(Maximum()(x1, x2), x3))
+
+struct Where {
+  template <typename C, typename A>
+  __device__ __forceinline__ A operator()(C condition, A x1, A x2) const {
+    return condition ? x1 : x2;
+  }
+};

@@ -10,6 +10,7 @@ from gpunet import backend as backend
 from gpunet import callbacks as callbacks
 from gpunet import config as config
 from gpunet import constraints as constraints
+from gpunet import cuda as cuda
 from gpunet import datasets as datasets
 from gpunet import dtype_policies as dtype_policies
 from gpunet import errors as errors

@@ -1,8 +1,10 @@
-"""The command line: `python -m gpunet demo` and `python -m gpunet devices`."""
+"""The command line: `python -m gpunet demo`, `devices` and `kernels`."""
 
 import argparse
+import json
 import os
 import platform
+import re
 import sys
 import tempfile
 import time
@@ -14,6 +16,7 @@ import numpy as np
 import gpunet
 from gpunet.backend import emulator
 from gpunet.backend.device import Device, cuda_status, current_device
+from gpunet.backend.sources import kernel_dir
 from gpunet.errors import GpunetError
 
 TARGET_ACCURACY = 0.98
@@ -40,6 +43,9 @@ def _parser():
     demo.set_defaults(run=_demo)
     devices = commands.add_parser("devices", help="tell which devices work here, and why not")
     devices.set_defaults(run=_devices)
+    kernels = commands.add_parser("kernels", help="list the CUDA kernels, or show one")
+    kernels.add_argument("name", nargs="?", help="part of a kernel's, a file's or an op's name")
+    kernels.set_defaults(run=_kernels)
     return parser
 
 
@@ -185,3 +191,75 @@ def _describe_gpu(index):
         f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free, CUDA driver "
         f"{runtime.driverGetVersion()}, CuPy {cupy.__version__}"
     )
+
+
+# -- kernels ------------------------------------------------------------------------------------
+
+_DTYPES = {"float64": "f64", "float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+_ALL_OPS = 3  # how many ops of a kernel are listed by name
+
+
+def _kernels(options):
+    """Prints what `tests/kernels/record.py` found out about each kernel."""
+    known = json.loads((kernel_dir() / "kernels.json").read_text("utf-8"))
+    rows = [
+        (file, kernel, facts)
+        for file, kernels in known["kernels"].items()
+        for kernel, facts in kernels.items()
+        if not options.name or any(options.name in x for x in (file, kernel, *facts["ops"]))
+    ]
+    if not rows:
+        print(f"gpunet: no kernel, file or op has {options.name!r} in its name", file=sys.stderr)
+        return 2
+    _show_kernels(rows, known["architecture"])
+    if len(rows) == 1:
+        file, kernel, facts = rows[0]
+        print(f"\nLaunched by {', '.join(facts['ops']) or 'large shapes only'}.")
+        print(f"{kernel_dir() / file}\n\n{_header(file, kernel)}")
+    return 0
+
+
+def _show_kernels(rows, architecture):
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("file", "kernel", "ops", "dtypes"):
+        table.add_column(name, overflow="fold")
+    for name in ("variants", "registers", "spills", "error f32", "measured"):
+        table.add_column(name, justify="right")
+    last = None
+    for file, kernel, facts in rows:
+        errors, ops = facts["errors"], facts["ops"]
+        more = f" and {len(ops) - _ALL_OPS} more" if len(ops) > _ALL_OPS else ""
+        error = errors.get("float32")
+        counts = (str(facts[name]) for name in ("variants", "registers", "spills"))
+        table.add_row(
+            *("" if file == last else file, kernel, ", ".join(ops[:_ALL_OPS]) + more),
+            " ".join(short for name, short in _DTYPES.items() if name in errors) or "other",
+            *counts,
+            "" if error is None else f"{error:.0e}",
+            _figures(facts["measured"]),
+        )
+        last = file
+    wide = None if sys.stdout.isatty() else 140
+    Console(width=wide, highlight=False, markup=False).print(table)
+    print(
+        f"\n{len(rows)} kernels. Registers and spills: the most of any variant, {architecture}. "
+        "Error: the largest\ndifference to float64 over the rows of the case tables, run on the "
+        "emulator, as a share of the\nlargest result. Measured: share of the ceiling that each "
+        "op reached on a GPU."
+    )
+
+
+def _figures(measured):
+    shares = [f"{op} {row['share']:.0%}" for op, row in measured.items() if row.get("share")]
+    return ", ".join(shares) or "not measured"
+
+
+def _header(file, kernel):
+    """The comment that stands above a kernel, in which its formula and its limits are written."""
+    lines = (kernel_dir() / file).read_text("utf-8").splitlines()
+    start = next(i for i, line in enumerate(lines) if re.match(rf"// {kernel}\b", line))
+    stop = next(i for i in range(start, len(lines)) if not lines[i].startswith("//"))
+    return "\n".join(line[3:] for line in lines[start:stop])

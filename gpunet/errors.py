@@ -29,6 +29,10 @@ class KernelError(GpunetError, RuntimeError):
     """A CUDA kernel does not compile, was launched wrongly, or failed while it ran."""
 
 
+class DeviceMemoryError(GpunetError, MemoryError):
+    """A device has not enough memory; the message tells what holds it."""
+
+
 class TraceError(GpunetError, TypeError):
     """Python asked for the value of a tensor that is only being traced."""
 

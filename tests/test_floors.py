@@ -23,6 +23,7 @@ FLOORS = {
     5: [
         "data datasets distributed saving",
         "activations constraints dtype_policies initializers regularizers schedules testing",
+        "cuda",
     ],
     6: ["callbacks layers losses metrics optimizers"],
     7: ["models", "gpunet"],  # `gpunet`: the public names, which only the command line may import

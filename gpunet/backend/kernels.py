@@ -15,27 +15,20 @@ import numpy as np
 
 from gpunet.backend import emulator
 from gpunet.backend.rawmodule import CudaFunction
+from gpunet.backend.signature import DTYPES, signatures
 from gpunet.backend.sources import assemble as assemble
 from gpunet.backend.sources import kernel_dir as kernel_dir
 from gpunet.backend.sources import name_expression as name_expression
 from gpunet.backend.sources import read
-from gpunet.dtypes import BFLOAT16
 from gpunet.errors import DeviceError, DTypeError, KernelError, received
 
 Dim = int | tuple[int, ...]
 Template = tuple[str | int, ...]
 
-_CUDA_TYPES = {
-    np.dtype(name): cuda
-    for name, cuda in {
-        **{"bool": "bool", "int8": "signed char", "uint8": "unsigned char"},
-        **{"int16": "short", "uint16": "unsigned short", "int32": "int", "uint32": "unsigned int"},
-        **{"int64": "long long", "uint64": "unsigned long long"},
-        **{"float16": "__half", "float32": "float", "float64": "double"},
-    }.items()
-} | {BFLOAT16: "__nv_bfloat16"}
+_CUDA_TYPES = {dtype: cuda for cuda, dtype in DTYPES.items()}
 _MAX_BLOCK = (1024, 1024, 64)
 _MAX_GRID = (2**31 - 1, 65535, 65535)
+_MAX_SHARED = 227 * 1024  # bytes a block may have on sm_90, the most of all; sm_80 has 163 KiB
 _compiling = threading.RLock()
 
 
@@ -122,6 +115,7 @@ class Kernel:
         kernel: The name of a `__global__` function in it.
         template: Its template arguments, as for `launch`.
         file: What error messages call the source.
+        prelude: CUDA C++ that is put before the source, on lines of its own.
 
     Example:
         >>> double = Kernel(
@@ -139,17 +133,24 @@ class Kernel:
     """
 
     def __init__(
-        self, source: str, kernel: str, template: Template = (), *, file: str = "source.cu"
+        self,
+        source: str,
+        kernel: str,
+        template: Template = (),
+        *,
+        file: str = "source.cu",
+        prelude: str = "",
     ) -> None:
         self.expression = name_expression(kernel, template)
-        self.file = file
+        self.file, self.name, self.template = file, kernel, template
+        self._prelude = prelude
         self._source = source
         self._compiled: dict[int | None, Callable] = {}  # by CUDA device; None: the emulator
 
     @functools.cached_property
     def text(self) -> str:
         """The assembled source, as the compiler gets it."""
-        return assemble(self._source, self.file)
+        return assemble(self._source, self.file, self._prelude)
 
     def __call__(self, *, grid: Dim, block: Dim, args: Sequence[object], shared: int = 0) -> None:
         """Runs the kernel; arguments and errors as for `launch`."""
@@ -160,6 +161,11 @@ class Kernel:
         if not 0 < threads <= 1024:
             raise KernelError(
                 f"`{self.expression}`: a block has 1 to 1024 threads. {received(block=block)}"
+            )
+        if type(shared) is not int or not 0 <= shared <= _MAX_SHARED:
+            raise KernelError(
+                f"`{self.expression}`: `shared` is a number of bytes, at most {_MAX_SHARED} on any "
+                f"GPU. {received(shared=shared)}"
             )
         device = self._device(args)
         compiled = self._compiled.get(device)
@@ -173,7 +179,9 @@ class Kernel:
             return self._compiled[device]
         if device is None:
             return emulator.Function(self.text, self.expression)
-        return CudaFunction(self.text, self.expression, device)
+        found = signatures(self.text).get(self.name)
+        parameters = found.types(tuple(map(_word, self.template))) if found else None
+        return CudaFunction(self.text, self.expression, device, parameters)
 
     def _shape(self, name, value, limits):
         """Returns a grid or block as three ints."""
@@ -213,6 +221,10 @@ class Kernel:
             f"`{self.expression}`: at least one argument must be a NumPy or CuPy "
             f"array; it tells where to run. Received: {[type(a) for a in args]}"
         )
+
+
+def _word(argument):
+    return str(argument).lower() if isinstance(argument, bool) else str(argument)
 
 
 def empty(shape: int | tuple[int, ...], dtype: Any, like: Any) -> Any:

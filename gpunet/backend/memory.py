@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from gpunet.backend import faults
 from gpunet.backend.device import Device, check_available
 from gpunet.dtypes import numpy_dtype
 from gpunet.errors import DTypeError, received
@@ -33,17 +34,19 @@ def as_array(value: Any, dtype: Any, device: Device, copy: bool = True) -> Any:
 
 
 def _as_cuda(value, dtype, device, copy):
-    xp = device.xp
-    with device.activate():
-        if hasattr(value, "__cuda_array_interface__"):
-            array = xp.asarray(value)
-        elif _on_gpu(value):
-            array = xp.from_dlpack(value)
-        else:
-            array = to_numpy(value)
-            array = array.astype(_natural_dtype(value, array), copy=False)
-        target = numpy_dtype(dtype) if dtype is not None else array.dtype
-        return xp.array(array, dtype=target, copy=copy or None, order="C")
+    return faults.on_device(_to_cuda, device, "tensor")(value, dtype=dtype, xp=device.xp, copy=copy)
+
+
+def _to_cuda(value, dtype, xp, copy):
+    if hasattr(value, "__cuda_array_interface__"):
+        array = xp.asarray(value)
+    elif _on_gpu(value):
+        array = xp.from_dlpack(value)
+    else:
+        array = to_numpy(value)
+        array = array.astype(_natural_dtype(value, array), copy=False)
+    target = numpy_dtype(dtype) if dtype is not None else array.dtype
+    return xp.array(array, dtype=target, copy=copy or None, order="C")
 
 
 def _on_gpu(value):
@@ -59,7 +62,7 @@ def to_numpy(value: Any) -> np.ndarray:
     if isinstance(value, np.ndarray):
         array = value
     elif hasattr(value, "__cuda_array_interface__") or _on_gpu(value):
-        array = value.get() if hasattr(value, "get") else Device("cuda").xp.from_dlpack(value).get()
+        array = _from_gpu(value)
     else:
         try:
             array = np.asarray(value)
@@ -71,6 +74,14 @@ def to_numpy(value: Any) -> np.ndarray:
             f"{received(dtype=str(array.dtype), type=type(value).__name__)}"
         )
     return array
+
+
+def _from_gpu(value):
+    """Copies to the host: the first place where an error of a kernel launched before comes up."""
+    try:
+        return value.get() if hasattr(value, "get") else Device("cuda").xp.from_dlpack(value).get()
+    except faults.cuda_errors() as error:
+        raise faults.failed("copy to the host", error, (value,)) from error
 
 
 def _natural_dtype(value, array):
@@ -100,6 +111,5 @@ def move(array: Any, source: Device, target: Device) -> Any:
     """
     check_available(target)
     if target.kind == "cuda":
-        with target.activate():
-            return target.xp.asarray(array)
-    return array.get() if source.kind == "cuda" else array
+        return faults.on_device(target.xp.asarray, target, "to_device")(array)
+    return _from_gpu(array) if source.kind == "cuda" else array

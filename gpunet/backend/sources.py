@@ -26,7 +26,7 @@ def kernel_dir() -> Path:
     raise FileNotFoundError(f"gpunet's CUDA sources are not in or beside {package}; reinstall it.")
 
 
-def assemble(source: str, name: str = "source.cu") -> str:
+def assemble(source: str, name: str = "source.cu", prelude: str = "") -> str:
     r"""Pastes the headers that `source` includes from `cuda_kernels/`, each once.
 
     Compilers get one self-contained text, because CuPy's cache does not see an edited header.
@@ -35,6 +35,7 @@ def assemble(source: str, name: str = "source.cu") -> str:
     Args:
         source: CUDA C++; `#include "x.cuh"` is replaced, `#include <x>` is left alone.
         name: What error messages call it.
+        prelude: CUDA C++ that goes before it; a header that both include is pasted once.
 
     Raises:
         KernelError: If an included file does not exist.
@@ -43,7 +44,9 @@ def assemble(source: str, name: str = "source.cu") -> str:
         >>> assemble("int a;", "a.cu")
         '#line 1 "a.cu"\nint a;\n'
     """
-    return "\n".join(_paste(source, name, set())) + "\n"
+    seen: set[str] = set()
+    before = _paste(prelude, "prelude", seen) if prelude else []
+    return "\n".join(before + _paste(source, name, seen)) + "\n"
 
 
 def _paste(source: str, name: str, seen: set[str]) -> list[str]:

@@ -134,9 +134,9 @@ class _Writer:
 
     def function(self, op: Primitive, attributes: dict) -> str:
         """The name of a primitive's rule with its attributes: `matmul`, `matmul_2`, ..."""
-        key = op.name, repr(sorted(attributes.items()))
+        key = op, repr(sorted(attributes.items()))
         if key not in self._functions:
-            count = sum(name == op.name for name, _ in self._functions)
+            count = sum(known.name == op.name for known, _ in self._functions)
             name = f"{op.name}_{count + 1}" if count else op.name
             run = op._run.get(self.graph.device) or op._bind(self.graph.device)
             self.namespace[name] = functools.partial(run, **attributes) if attributes else run

@@ -56,7 +56,7 @@ def common_subexpressions(graph: Graph) -> Graph:
     kept = []
     for eq in graph.equations:
         eq = _renamed(eq, renamed)
-        key = eq.op.name, tuple(eq.inputs), repr(sorted(eq.attributes.items()))
+        key = eq.op, tuple(eq.inputs), repr(sorted(eq.attributes.items()))
         same = known.setdefault(key, eq)
         if same is eq:
             kept.append(eq)

@@ -10,6 +10,7 @@ from operator import attrgetter
 from typing import Any
 
 from gpunet.backend.device import Device
+from gpunet.backend.faults import HOLDERS, KEPT
 from gpunet.core.primitive import REGISTRY
 from gpunet.core.state import mode, state
 from gpunet.core.tensor import Tensor
@@ -29,6 +30,7 @@ class Node:
         tape.count = self.number = tape.count + 1
 
 
+HOLDERS[Node] = lambda node: (KEPT, node.kept or ())
 _number = attrgetter("number")
 
 

@@ -21,10 +21,11 @@ Inputs are positional, attributes are keywords. A last input `*xs` takes any num
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 from gpunet.backend.device import Device
+from gpunet.backend.faults import on_device
 from gpunet.core.state import mode, state
 from gpunet.core.tensor import Tensor
 from gpunet.errors import DeviceError, DTypeError, GpunetError, ShapeError
@@ -42,18 +43,19 @@ class Primitive:
 
     Args:
         signature: `"name(inputs, *, attributes) -> outputs"`.
+        registry: Where it is found by its name; gpunet's own ops are in `REGISTRY`.
 
     Attributes:
-        name: Name in `REGISTRY`.
+        name: Name in the registry.
         inputs: Names of the tensor inputs; a variadic one is the last.
         attributes: Names of the keyword attributes.
         outputs: Names of the results.
         rules: The rules given so far, by name.
     """
 
-    def __init__(self, signature: str):
+    def __init__(self, signature: str, registry: MutableMapping[str, "Primitive"] = REGISTRY):
         match = re.fullmatch(r"(\w+)\((.*)\) -> (.+)", signature)
-        if not match or match[1] in REGISTRY:
+        if not match or match[1] in registry:
             raise ValueError(f"Not a new primitive signature: {signature!r}")
         before, _, after = match[2].partition("*")
         variadic, _, rest = after.partition(",")
@@ -66,7 +68,7 @@ class Primitive:
         self.keeps: list[tuple[str, int]] = []
         self.differentiable = False
         self._run: dict[Device, Callable] = {}
-        REGISTRY[self.name] = self
+        registry[self.name] = self
 
     def __repr__(self) -> str:
         return f"<Primitive {self.name}>"
@@ -99,15 +101,16 @@ class Primitive:
         """Bytes moved and floating-point operations, `f(*symbols, **attributes)`."""
         return self._rule("cost", f)
 
-    def vjp(self, f: Callable) -> Callable:
+    def vjp(self, f: Callable, names: Sequence[str] | None = None) -> Callable:
         """Cotangents of the inputs, written in ops: `f(g, *kept, **attributes)`.
 
         The positional parameters after `g` say what the tape keeps: an input or output by name,
         `x_shape` or `x_dtype` of an input, or `needs`: which inputs want a cotangent. With several
-        outputs `g` is a tuple. Returns one cotangent, or a tuple with one for each input.
+        outputs `g` is a tuple. Returns one cotangent, or a tuple with one for each input. `names`
+        stands in for the names of the parameters.
         """
         code = f.__code__
-        names = code.co_varnames[1 : code.co_argcount]
+        names = code.co_varnames[1 : code.co_argcount] if names is None else names
         self.keeps = [self._keep(n) for n in names if n not in self.attributes]
         return self._rule("vjp", f)
 
@@ -179,7 +182,7 @@ class Primitive:
         elif kind == "composite":
             run = self._evaluate(device)
         if device.kind == "cuda":
-            run = _on_device(run, device)
+            run = on_device(run, device, self.name)
         self._run[device] = run
         return run
 
@@ -208,16 +211,3 @@ class Primitive:
             f"{self.name}: all tensors must be on one device; move them with `x.to(device)`. "
             f"Received: {devices}"
         )
-
-
-def _on_device(run, device):
-    """Runs a rule with its CUDA device current, which CuPy's launches and allocations need."""
-    runtime = device.xp.cuda.runtime
-
-    def run_there(*data, **attributes):
-        if runtime.getDevice() == device.index:
-            return run(*data, **attributes)
-        with device.activate():
-            return run(*data, **attributes)
-
-    return run_there

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunet.backend import memory
+from gpunet.backend import faults, memory
 from gpunet.backend.device import Device, current_device
 from gpunet.core.state import state
 from gpunet.dtypes import numpy_dtype
@@ -225,6 +225,9 @@ class Tensor(Operators):
 
     def __reduce__(self) -> Any:
         return tensor, (self.numpy().copy(), None, self.device.name)
+
+
+faults.HOLDERS[Tensor] = lambda x: (faults.TENSORS, (x.data,))
 
 
 def _exportable(data: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gpunet.backend import memory
+from gpunet.backend import faults, memory
 from gpunet.backend.device import Device, check_available, current_device
 from gpunet.core.naming import auto_name, current_path
 from gpunet.core.state import mode, state
@@ -262,6 +262,14 @@ class Variable(Operators):
         device = Device(saved["device"])
         data = memory.as_array(saved["_data"], None, device, copy=False)
         self.__dict__.update(saved, device=device, _data=data)
+
+
+def _held(v):
+    state_of = f"{faults.STATE} of {v.path.split('/')[0]}"
+    return faults.PARAMETERS if v._trainable else state_of, [v._data]
+
+
+faults.HOLDERS[Variable] = _held
 
 
 class StatelessScope:

@@ -47,6 +47,7 @@ from gpunet.layers.gru import GRU as GRU
 from gpunet.layers.input_spec import InputSpec as InputSpec
 from gpunet.layers.inputs import Input as Input
 from gpunet.layers.inputs import InputLayer as InputLayer
+from gpunet.layers.kernel import Kernel as Kernel
 from gpunet.layers.lstm import LSTM as LSTM
 from gpunet.layers.merging import Add as Add
 from gpunet.layers.merging import Average as Average

@@ -13,6 +13,7 @@ from gpunet.layers.base import Layer
 from gpunet.layers.dense import EinsumDense
 from gpunet.layers.dropout import Dropout
 from gpunet.layers.options import options_config, positive_int, set_options
+from gpunet.random.seed_generator import draw_seed
 from gpunet.saving import serializable
 
 _OPTIONS = (
@@ -246,13 +247,18 @@ class MultiHeadAttention(Layer):
                 "`return_attention_scores`. " + received(flash_attention=True)
             )
         dropping = self._dropout > 0 and training
-        if len(query.shape) == 4 and not (dropping or return_attention_scores):
+        keeps_none = dropping and self._dropout == 1  # which `dot_product_attention` does not do
+        if len(query.shape) == 4 and not (keeps_none or return_attention_scores):
             mask = attention_mask
             if mask is not None:
                 mask = self._with_head_axis(ops.cast(mask, "bool"), 4)
-            scale = self._inverse_sqrt_key_dim
+            dropout = {}
+            if dropping:
+                seed = draw_seed(self._dropout_layer.seed_generator, query.device)
+                dropout = {"dropout": self._dropout, "seed": seed}
+            scale, causal = self._inverse_sqrt_key_dim, use_causal_mask
             return ops.dot_product_attention(
-                query, key, value, mask=mask, scale=scale, is_causal=use_causal_mask
+                query, key, value, mask=mask, scale=scale, is_causal=causal, **dropout
             ), None
         if use_causal_mask:
             before = _causal_mask(query.shape[1], value.shape[1])

@@ -146,8 +146,8 @@ class Steps(Compilable):
             except TraceError as error:
                 graph = None
                 warnings.warn(
-                    f"`{step.__name__}` of {self._layer.name} runs op by op, which is slower: {error} "
-                    "Say `compile(run_eagerly=True)` to mean it.",
+                    f"`{step.__name__}` of {self._layer.name} runs op by op, slower: {error} Say "
+                    "`compile(run_eagerly=True)` to mean it.",
                     stacklevel=3,
                 )
                 return step(data)

@@ -26,7 +26,7 @@ from gpunet.ops.elementwise import (
     unary,
     where,
 )
-from gpunet.ops.elementwise_launch import binary_rule
+from gpunet.ops.elementwise_launch import binary_rule, elu_rule, gelu_rule, leaky_relu_rule
 from gpunet.ops.precision import widened, widened_composite
 from gpunet.ops.special import erf, erf_rule
 
@@ -111,6 +111,7 @@ relu6 = unary(
 
 _leaky_relu = Primitive("leaky_relu(x, *, slope) -> y")
 _leaky_relu.array(widened(lambda xp, x, slope: xp.where(x > 0, x, x * slope)))
+_leaky_relu.cuda(leaky_relu_rule(_leaky_relu.rules["array"]))
 _leaky_relu.infer(_same)
 _leaky_relu.vjp(lambda g, x, slope: g * where(x > 0, 1.0, slope))
 
@@ -144,6 +145,9 @@ def _(xp, g, y):
     dx *= y
     dx *= g
     return dx
+
+
+sigmoid_grad.cuda(binary_rule("sigmoid_grad", partial(sigmoid_grad.rules["array"], np)))
 
 
 silu = unary(
@@ -180,6 +184,9 @@ def _(xp, g, x):
     dx *= s
     dx *= g
     return dx
+
+
+silu_grad.cuda(binary_rule("silu_grad", partial(silu_grad.rules["array"], np)))
 
 
 log_sigmoid = unary(
@@ -251,6 +258,9 @@ def _(xp, x, alpha, scale, rate):
     return y
 
 
+_elu.cuda(elu_rule(_elu.rules["array"]))
+
+
 @_elu.vjp
 def _(g, x, alpha, scale, rate):
     return g * where(x > 0, scale, exp(minimum(x, 0) * rate) * (scale * alpha * rate))
@@ -306,6 +316,10 @@ def _(xp, g, x, approximate):
     slope *= 0.5
     slope *= g
     return slope
+
+
+_gelu.cuda(gelu_rule(_gelu.rules["array"], gradient=False))
+gelu_grad.cuda(gelu_rule(gelu_grad.rules["array"], gradient=True))
 
 
 @gelu_grad.composite

@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from gpunet.core.primitive import Primitive
 from gpunet.core.symbolic import public
 from gpunet.core.tensor import Operators, Tensor, as_tensor
+from gpunet.core.trace import Symbol
 from gpunet.errors import ArgumentError, ShapeError, received
+from gpunet.ops.copy_launch import pad_rule, pad_value
 from gpunet.ops.elementwise import cast_to
 from gpunet.ops.index import concrete, item_primitive, take_primitive
 from gpunet.ops.shape import (
@@ -85,8 +88,36 @@ def _pad_widths(pad_width, ndim):
     return [(int(a), int(b)) for a, b in np.broadcast_to(widths, (ndim, 2))]
 
 
+pad_primitive = Primitive("pad(x, *, widths, value) -> y")
+pad_primitive.vjp(lambda g, x_shape, widths, value: item_primitive(g, key=_inside(x_shape, widths)))
+
+
+def _inside(shape, widths):
+    """The key of what was padded, in the result."""
+    return tuple([(before, before + n, None) for n, (before, _) in zip(shape, widths, strict=True)])
+
+
+def _padded(shape, widths):
+    return tuple([before + n + after for n, (before, after) in zip(shape, widths, strict=True)])
+
+
+@pad_primitive.array
+def _(xp, x, widths, value):
+    y = xp.full(_padded(x.shape, widths), pad_value(value, x.dtype), x.dtype)
+    y[tuple([slice(*cut) for cut in _inside(x.shape, widths)])] = x
+    return y
+
+
+pad_primitive.infer(lambda x, widths, value: Symbol(_padded(x.shape, widths), x.dtype))
+pad_primitive.cuda(pad_rule(pad_primitive.rules["array"]))
+
+
 def pad_constant(x: Tensor, widths: list[tuple[int, int]], value: Any) -> Tensor:
     """Returns the tensor with a value added before and after along each axis."""
+    if all(width == (0, 0) for width in widths):
+        return x
+    if isinstance(value, (bool, int, float)):
+        return pad_primitive(x, widths=tuple(widths), value=value)
     value = cast_to(as_tensor(value, device=x.device), x.dtype)
     for axis, width in enumerate(widths):
         sides = [

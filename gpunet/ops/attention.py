@@ -11,16 +11,20 @@ import math
 
 import numpy as np
 
+from gpunet.backend import rng
+from gpunet.backend.device import Device
 from gpunet.core.primitive import Primitive
 from gpunet.core.symbolic import public
 from gpunet.core.tensor import Tensor, as_tensor
 from gpunet.core.trace import Symbol
 from gpunet.dtypes import numpy_dtype, result_type
 from gpunet.errors import ArgumentError, ShapeError, received
+from gpunet.ops.attention_launch import attention_grad_rule, attention_rule, has_kernel
 from gpunet.ops.elementwise import absolute, cast_to, exp, floating, logical_and, not_equal, where
 from gpunet.ops.norm import wide, wide_tensor
 from gpunet.ops.precision import statistics_dtype
 from gpunet.ops.products import matmul
+from gpunet.ops.random import dropout as drop
 from gpunet.ops.reduce import sum
 from gpunet.ops.rows import row_dot, shifted_exp
 from gpunet.ops.shape import expand_dims, reshape, transpose
@@ -30,32 +34,40 @@ __all__ = ["dot_product_attention"]
 
 _AT_ONCE = 1 << 17  # scores in memory at once
 
-attention = Primitive("attention(q, k, v, *mask, scale, causal) -> y, lse")
+# `others` are masks, and with a `dropout` rate above 0 last a seed of shape (2,), [seed, draw]: the
+# weight of a pair is kept if its draw, numbered by its place in (batch, heads, length, keys), is
+# not below the rate. The gradient draws again.
+attention = Primitive("attention(q, k, v, *others, scale, causal, dropout) -> y, lse")
 attention_grad = Primitive(
-    "attention_grad(g, g_lse, q, k, v, y, lse, *mask, scale, causal) -> dq, dk, dv"
+    "attention_grad(g, g_lse, q, k, v, y, lse, *others, scale, causal, dropout) -> dq, dk, dv"
 )
 
 
+def _split(others, rate):
+    """Returns the masks and the seed, or None."""
+    return (others[:-1], others[-1]) if rate else (others, None)
+
+
 @attention.infer
-def _(q, k, v, *mask, scale, causal):
+def _(q, k, v, *others, scale, causal, dropout=0.0):
     batch, length, heads, _ = q.shape
-    _check_shapes(q, k, v, mask)
+    _check_shapes(q, k, v, *_split(others, dropout))
     row = Symbol((batch, heads, length), statistics_dtype(q.dtype))
     return Symbol((batch, length, heads, v.shape[3]), q.dtype), row
 
 
 @attention_grad.infer
-def _(g, g_lse, q, k, v, y, lse, *mask, scale, causal):
+def _(g, g_lse, q, k, v, y, lse, *others, scale, causal, dropout=0.0):
     return tuple(Symbol(x.shape, x.dtype) for x in (q, k, v))
 
 
 @attention.vjp
-def _(g, q, k, v, y, lse, mask, scale, causal):
-    grads = attention_grad(*g, q, k, v, y, lse, *mask, scale=scale, causal=causal)
-    return (*grads, *[None] * len(mask))
+def _(g, q, k, v, y, lse, others, **attributes):
+    grads = attention_grad(*g, q, k, v, y, lse, *others, **attributes)
+    return (*grads, *[None] * len(others))
 
 
-def _check_shapes(q, k, v, mask):
+def _check_shapes(q, k, v, mask, seed=None):
     batch, length, heads, width = q.shape
     if k.shape[:3] != v.shape[:3] or k.shape[0] != batch or k.shape[3] != width:
         raise ShapeError(
@@ -67,6 +79,8 @@ def _check_shapes(q, k, v, mask):
             "the heads of query must be a multiple of the heads of key. "
             + received(query=q.shape, key=k.shape)
         )
+    if seed is not None and seed.shape != (2,):
+        raise ShapeError(f"A seed has the shape (2,): [seed, draw]. {received(seed=seed.shape)}")
     full = (batch, heads, length, k.shape[1])
     for m in mask:
         if len(m.shape) != 4 or any(d not in (1, n) for d, n in zip(m.shape, full, strict=True)):
@@ -79,7 +93,7 @@ def _check_shapes(q, k, v, mask):
 # -- array code: heads in groups, (batch, key heads, group, length, width) ---------------------
 
 
-_FLOOR = -0.7 * float(np.finfo(np.float32).max)  # the score of a pair that is not allowed
+_FLOOR = -(2.0**127)  # the score of a pair that is not allowed: huge, and exact in float32
 
 
 def _grouped(xp, x, heads):
@@ -121,9 +135,23 @@ def _scores(xp, q, k, addend, scale):
     return scores
 
 
+@attention.cuda
+def _(q, k, v, *others, **attributes):
+    mask, seed = _split(others, attributes.get("dropout", 0.0))
+    _check_shapes(q, k, v, mask, seed)
+    if not has_kernel(q, k, v):  # empty, float64, or a width that no kernel is made for
+        return attention.rules["array"](_array_module(q), q, k, v, *others, **attributes)
+    return attention_rule(q, k, v, mask, seed, **attributes)
+
+
+def _array_module(x):
+    return np if isinstance(x, np.ndarray) else Device("cuda").xp
+
+
 @attention.array
-def _(xp, q, k, v, *mask, scale, causal):
-    _check_shapes(q, k, v, mask)
+def _(xp, q, k, v, *others, scale, causal, dropout=0.0):
+    mask, seed = _split(others, dropout)
+    _check_shapes(q, k, v, mask, seed)
     heads, group = k.shape[2], q.shape[2] // k.shape[2]
     dtype, shape = q.dtype, (q.shape[0], q.shape[2], q.shape[1])
     qs, ks, vs = (_grouped(xp, wide(x), heads) for x in (q, k, v))
@@ -137,17 +165,27 @@ def _(xp, q, k, v, *mask, scale, causal):
     total = xp.sum(p, -1, keepdims=True)
     p /= total
     lse = (xp.log(total) + top).reshape(shape)
+    p = _dropped(xp, p, seed, dropout)
     return _ungrouped(xp, xp.matmul(p, vs)).astype(dtype), lse
 
 
+def _dropped(xp, p, seed, rate):
+    """Dropout of weights, or of their gradients."""
+    return p if seed is None else drop.rules["array"](xp, p, seed, rate, p.shape)
+
+
 @attention.cpu
-def _(q, k, v, *mask, scale, causal):
-    _check_shapes(q, k, v, mask)
+def _(q, k, v, *others, scale, causal, dropout=0.0):
+    mask, seed = _split(others, dropout)
+    _check_shapes(q, k, v, mask, seed)
     batch, length, all_heads, _ = q.shape
     heads, group = k.shape[2], all_heads // k.shape[2]
     keys = k.shape[1]
     if not (q.size and k.size and v.size):
-        return attention.rules["array"](np, q, k, v, *mask, scale=scale, causal=causal)
+        return attention.rules["array"](
+            np, q, k, v, *others, scale=scale, causal=causal, dropout=dropout
+        )
+    kept = _keeper(seed, dropout)
     y = np.empty((batch, length, all_heads, v.shape[3]), q.dtype)
     lse = np.empty((batch, heads, group, length), statistics_dtype(q.dtype))
     for part in _batches(batch, all_heads * length * keys):
@@ -157,11 +195,26 @@ def _(q, k, v, *mask, scale, causal):
         scores = _scores(np, qs, ks, addend, scale)
         p, total, top = shifted_exp(scores.reshape(-1, keys))
         p = p.reshape(scores.shape)
+        if kept is not None:
+            p *= kept(p)
         out = np.matmul(p, vs)
         out /= total.reshape(*out.shape[:-1], 1)
         y[part] = _ungrouped(np, out)
         lse[part] = (np.log(total) + top).reshape(lse[part].shape)
     return y, lse.reshape(batch, all_heads, length)
+
+
+def _keeper(seed, rate):
+    """Returns what draws the factors of dropout, for one slice of the batch after the other."""
+    if seed is None:
+        return None
+    draws = rng.generator(int(seed[0]), int(seed[1]))
+
+    def factors(p):
+        keep = draws.random(p.shape, np.float32) >= np.float32(rate)
+        return keep.astype(p.dtype) * p.dtype.type(1 / (1 - rate))
+
+    return factors
 
 
 def _batches(batch, scores):
@@ -173,7 +226,8 @@ def _masks(mask, part):
     return [m if m.shape[0] == 1 else m[part] for m in mask]
 
 
-def _pull(xp, g, g_lse, q, k, v, y, lse, mask, scale, causal):
+def _pull(xp, g, g_lse, q, k, v, y, lse, mask, scale, causal, factors=None):
+    """Returns dq, dk, dv; `factors(p)` are those of dropout."""
     heads, group = k.shape[2], q.shape[2] // k.shape[2]
     gs, qs, ks, vs, ys = (_grouped(xp, wide(x), heads) for x in (g, q, k, v, y))
     addend = _addend(xp, mask, causal, heads, group, (q.shape[1], k.shape[1]), qs.dtype)
@@ -185,9 +239,13 @@ def _pull(xp, g, g_lse, q, k, v, y, lse, mask, scale, causal):
     lost = None if addend is None else lse < _FLOOR / 2
     if lost is not None:  # where no key was allowed the floor has swallowed log(keys)
         p *= xp.where(lost, lse.dtype.type(1 / k.shape[1]), lse.dtype.type(1))
-    dv = _over_group(xp, xp.matmul(p.swapaxes(-1, -2), gs))
+    factor = None if factors is None else factors(p)
+    dropped = p if factor is None else p * factor
+    dv = _over_group(xp, xp.matmul(dropped.swapaxes(-1, -2), gs))
     inner = row_dot(gs, ys)[..., None] if xp is np else xp.sum(gs * ys, -1, keepdims=True)
     ds = xp.matmul(gs, vs.swapaxes(-1, -2))
+    if factor is not None:
+        ds *= factor
     ds -= inner - g_lse
     ds *= p
     ds *= scale if lost is None else xp.where(lost, 0, scale).astype(ds.dtype)
@@ -203,27 +261,42 @@ def _over_group(xp, d):
     return d if d.shape[2] == 1 else xp.sum(d, 2, keepdims=True)
 
 
+@attention_grad.cuda
+def _(g, g_lse, q, k, v, y, lse, *others, **attributes):
+    mask, seed = _split(others, attributes.get("dropout", 0.0))
+    if not has_kernel(q, k, v):  # empty, float64, or a width that no kernel is made for
+        given = (g, g_lse, q, k, v, y, lse, *others)
+        return attention_grad.rules["array"](_array_module(q), *given, **attributes)
+    return attention_grad_rule(g, g_lse, q, k, v, y, lse, mask, seed, **attributes)
+
+
 @attention_grad.array
-def _(xp, g, g_lse, q, k, v, y, lse, *mask, scale, causal):
+def _(xp, g, g_lse, q, k, v, y, lse, *others, scale, causal, dropout=0.0):
+    mask, seed = _split(others, dropout)
     if not k.shape[1]:
         return tuple(xp.zeros(x.shape, x.dtype) for x in (q, k, v))
-    return _pull(xp, g, g_lse, q, k, v, y, lse, mask, scale, causal)
+    factors = None if seed is None else lambda p: _dropped(xp, xp.ones_like(p), seed, dropout)
+    return _pull(xp, g, g_lse, q, k, v, y, lse, mask, scale, causal, factors)
 
 
 @attention_grad.cpu
-def _(g, g_lse, q, k, v, y, lse, *mask, scale, causal):
+def _(g, g_lse, q, k, v, y, lse, *others, scale, causal, dropout=0.0):
+    mask, seed = _split(others, dropout)
     if not (q.size and k.size and v.size):
         return tuple(np.zeros(x.shape, x.dtype) for x in (q, k, v))
     dq, dk, dv = np.empty(q.shape, q.dtype), np.empty(k.shape, k.dtype), np.empty(v.shape, v.dtype)
+    kept = _keeper(seed, dropout)
     for part in _batches(q.shape[0], q.shape[1] * q.shape[2] * k.shape[1]):
         here = tuple(x[part] for x in (g, g_lse, q, k, v, y, lse))
-        pulled = _pull(np, *here, mask=_masks(mask, part), scale=scale, causal=causal)
+        settings = {"mask": _masks(mask, part), "scale": scale, "causal": causal, "factors": kept}
+        pulled = _pull(np, *here, **settings)
         dq[part], dk[part], dv[part] = pulled
     return dq, dk, dv
 
 
 @attention_grad.composite
-def _(g, g_lse, q, k, v, y, lse, *mask, scale, causal):
+def _(g, g_lse, q, k, v, y, lse, *others, scale, causal, dropout=0.0):
+    mask, seed = _split(others, dropout)
     heads, group = k.shape[2], q.shape[2] // k.shape[2]
     allowed = _allowed_tensor(mask, causal, heads, group, (q.shape[1], k.shape[1]), q)
     gs, qs, ks, vs, ys = (_grouped_tensor(wide_tensor(x), heads) for x in (g, q, k, v, y))
@@ -236,10 +309,13 @@ def _(g, g_lse, q, k, v, y, lse, *mask, scale, causal):
         lost = lse < _FLOOR / 2
         p = exp(where(allowed, scores, _FLOOR) - where(lost, 0.0, lse))
         p = where(lost, 1 / p.shape[-1], p)
-    ds = (matmul(gs, _swapped(vs)) - sum(gs * ys, -1, keepdims=True) + g_lse) * p * scale
+    dp, dropped = matmul(gs, _swapped(vs)), p
+    if seed is not None:
+        dp, dropped = (drop(x, seed, rate=dropout, shape=p.shape) for x in (dp, p))
+    ds = (dp - sum(gs * ys, -1, keepdims=True) + g_lse) * p * scale
     if allowed is not None:
         ds = where(allowed, ds, 0.0)
-    dv = sum(matmul(_swapped(p), gs), 2, keepdims=True)
+    dv = sum(matmul(_swapped(dropped), gs), 2, keepdims=True)
     dk = sum(matmul(_swapped(ds), qs), 2, keepdims=True)
     pulled = zip((matmul(ds, ks), dk, dv), (q, k, v), strict=True)
     return tuple(
@@ -286,7 +362,7 @@ def _four_axes(x, name, heads):
     return x
 
 
-def _biased(query, key, value, bias, mask, scale, causal, cap):
+def _biased(query, key, value, bias, mask, scale, causal, cap, rate, seed):
     """Attention in smaller ops, for scores that are changed before the softmax."""
     heads, group = key.shape[2], query.shape[2] // key.shape[2]
     lengths = (query.shape[1], key.shape[1])
@@ -302,9 +378,28 @@ def _biased(query, key, value, bias, mask, scale, causal, cap):
     allowed = _allowed_tensor(mask, causal, heads, group, lengths, query)
     if allowed is not None:
         scores = where(allowed, scores, _FLOOR)
-    y = matmul(softmax(scores, axis=-1), vs)
+    p = softmax(scores, axis=-1)
+    if rate:
+        p = drop(p, seed, rate=rate, shape=p.shape)
+    y = matmul(p, vs)
     shape = (*query.shape[:3], value.shape[3])
     return cast_to(reshape(transpose(y, (0, 3, 1, 2, 4)), shape), query.dtype)
+
+
+def _seeds(rate, seed, device):
+    """The seed of dropout as a list of one tensor, or of none."""
+    if not 0 <= rate < 1:
+        raise ArgumentError(
+            f"`dropout` must be a number from 0 to below 1. {received(dropout=rate)}"
+        )
+    if not rate:
+        return []
+    if seed is None:
+        raise ArgumentError(
+            "`dropout` needs a `seed`, a tensor of shape (2,), such as "
+            f"`gpunet.random.SeedGenerator(7).next()`. {received(dropout=rate, seed=seed)}"
+        )
+    return [cast_to(as_tensor(seed, device=device), np.dtype(np.uint32))]
 
 
 @public
@@ -318,6 +413,9 @@ def dot_product_attention(
     is_causal=False,
     flash_attention=None,
     attn_logits_soft_cap=None,
+    *,
+    dropout=0.0,
+    seed=None,
 ):
     """Returns `softmax(query @ key^T * scale + bias) @ value` for each head.
 
@@ -338,13 +436,17 @@ def dot_product_attention(
         flash_attention: Whether scores are never stored; `None` chooses. Not with `bias` or
             `attn_logits_soft_cap`.
         attn_logits_soft_cap: Number `c` that turns scores into `s / (1 + abs(s) / c)`.
+        dropout: Share of the weights that are set to 0, the others divided by `1 - dropout`; from
+            0 to below 1. Nothing is stored for the backward pass.
+        seed: Tensor of shape `(2,)`, `[seed, draw]`, that names the numbers dropout draws.
 
     Returns:
         Tensor of shape `(batch, query length, heads, value width)`.
 
     Raises:
         ShapeError: If the shapes do not go together.
-        ArgumentError: If `flash_attention` is asked for where it cannot be.
+        ArgumentError: If `flash_attention` is asked for where it cannot be, or `dropout` is out of
+            range or has no `seed`.
 
     Example:
         >>> import gpunet
@@ -361,6 +463,7 @@ def dot_product_attention(
     dtype = numpy_dtype(result_type(query.dtype, key.dtype, value.dtype))
     query, key, value = (cast_to(x, dtype) for x in (query, key, value))
     scale = 1.0 / math.sqrt(max(query.shape[3], 1)) if scale is None else float(scale)
+    seeds = _seeds(dropout, seed, query.device)
     masks = []
     if mask is not None:
         mask = as_tensor(mask, device=query.device)
@@ -372,10 +475,13 @@ def dot_product_attention(
             "Flash attention has neither a bias nor a soft cap; leave `flash_attention` out. "
             + received(flash_attention=flash_attention)
         )
+    causal, rate = bool(is_causal), float(dropout)
     if not composed:
-        return attention(query, key, value, *masks, scale=scale, causal=bool(is_causal))[0]
+        others = (*masks, *seeds)
+        return attention(query, key, value, *others, scale=scale, causal=causal, dropout=rate)[0]
     if bias is not None:
         bias = cast_to(as_tensor(bias, device=query.device), dtype)
         bias = _four_axes(bias, "bias", query.shape[2])
     _check_shapes(query, key, value, [*masks, *([] if bias is None else [bias])])
-    return _biased(query, key, value, bias, masks, scale, bool(is_causal), attn_logits_soft_cap)
+    cap = attn_logits_soft_cap
+    return _biased(query, key, value, bias, masks, scale, causal, cap, rate, *seeds or [None])

@@ -13,7 +13,16 @@ import numpy as np
 from gpunet.core.primitive import Primitive
 from gpunet.core.trace import Symbol
 from gpunet.errors import ShapeError
-from gpunet.ops.elementwise import cast_to, rsqrt, square
+from gpunet.ops.batch_norm_launch import (
+    add_relu_grad_rule,
+    add_relu_rule,
+    grad_rule,
+    inference_rule,
+    relu_grad_rule,
+    relu_rule,
+    train_rule,
+)
+from gpunet.ops.elementwise import cast_to, greater, maximum, rsqrt, square
 from gpunet.ops.norm import blocks, wide, wide_tensor
 from gpunet.ops.precision import statistics_dtype
 from gpunet.ops.reduce import sum
@@ -59,6 +68,10 @@ batch_norm_grad = Primitive(
     "batch_norm_grad(g, g_mean, g_variance, x, scale, mean, variance, *, epsilon)"
     " -> dx, dscale, doffset"
 )
+
+
+batch_norm_train.cuda(train_rule)
+batch_norm_grad.cuda(grad_rule)
 
 
 @batch_norm_train.infer
@@ -170,11 +183,93 @@ def _(g, g_mean, g_variance, x, scale, mean, variance, epsilon):
     return cast_to(dx, x.dtype), cast_to(dscale, scale.dtype), cast_to(doffset, scale.dtype)
 
 
+# -- training, with the ReLU that follows, and the residual connection between them ---------------
+
+batch_norm_relu = Primitive("batch_norm_relu(x, scale, offset, *, epsilon) -> y, mean, variance")
+batch_norm_relu_grad = Primitive(
+    "batch_norm_relu_grad(g, g_mean, g_variance, x, scale, offset, mean, variance, *, epsilon)"
+    " -> dx, dscale, doffset"
+)
+batch_norm_add_relu = Primitive(
+    "batch_norm_add_relu(x, residual, scale, offset, *, epsilon) -> y, mean, variance"
+)
+batch_norm_add_relu_grad = Primitive(
+    "batch_norm_add_relu_grad(g, g_mean, g_variance, x, y, scale, mean, variance, *, epsilon)"
+    " -> dx, dresidual, dscale, doffset"
+)
+batch_norm_relu.cuda(relu_rule)
+batch_norm_relu_grad.cuda(relu_grad_rule)
+batch_norm_add_relu.cuda(add_relu_rule)
+batch_norm_add_relu_grad.cuda(add_relu_grad_rule)
+
+
+@batch_norm_relu.infer
+def _(x, scale, offset, epsilon):
+    return batch_norm_train.rules["infer"](x, scale, offset, epsilon)
+
+
+@batch_norm_relu.composite
+def _(x, scale, offset, epsilon):
+    y, mean, variance = batch_norm_train(x, scale, offset, epsilon=epsilon)
+    return maximum(y, 0), mean, variance
+
+
+@batch_norm_relu.vjp
+def _(g, x, scale, offset, mean, variance, epsilon):
+    return batch_norm_relu_grad(*g, x, scale, offset, mean, variance, epsilon=epsilon)
+
+
+@batch_norm_relu_grad.infer
+def _(g, g_mean, g_variance, x, scale, offset, mean, variance, epsilon):
+    return tuple(Symbol(a.shape, a.dtype) for a in (x, scale, scale))
+
+
+@batch_norm_relu_grad.composite
+def _(g, g_mean, g_variance, x, scale, offset, mean, variance, epsilon):
+    factor = wide_tensor(scale) * rsqrt(wide_tensor(variance) + epsilon)
+    before = (wide_tensor(x) - wide_tensor(mean)) * factor + wide_tensor(offset)
+    g = g * cast_to(greater(before, 0), g.dtype)
+    return batch_norm_grad(g, g_mean, g_variance, x, scale, mean, variance, epsilon=epsilon)
+
+
+@batch_norm_add_relu.infer
+def _(x, residual, scale, offset, epsilon):
+    if residual.shape != x.shape or residual.dtype != x.dtype:
+        raise ShapeError("x and residual must have one shape and one dtype")
+    return batch_norm_train.rules["infer"](x, scale, offset, epsilon)
+
+
+@batch_norm_add_relu.composite
+def _(x, residual, scale, offset, epsilon):
+    y, mean, variance = batch_norm_train(x, scale, offset, epsilon=epsilon)
+    return maximum(y + residual, 0), mean, variance
+
+
+@batch_norm_add_relu.vjp
+def _(g, x, y, scale, mean, variance, epsilon):
+    return batch_norm_add_relu_grad(*g, x, y, scale, mean, variance, epsilon=epsilon)
+
+
+@batch_norm_add_relu_grad.infer
+def _(g, g_mean, g_variance, x, y, scale, mean, variance, epsilon):
+    return tuple(Symbol(a.shape, a.dtype) for a in (x, x, scale, scale))
+
+
+@batch_norm_add_relu_grad.composite
+def _(g, g_mean, g_variance, x, y, scale, mean, variance, epsilon):
+    masked = g * cast_to(greater(y, 0), g.dtype)
+    rest = batch_norm_grad(masked, g_mean, g_variance, x, scale, mean, variance, epsilon=epsilon)
+    return rest[0], masked, rest[1], rest[2]
+
+
 # -- inference: given statistics ------------------------------------------------------------------
 
 batch_norm_inference = Primitive(
     "batch_norm_inference(x, mean, variance, scale, offset, *, epsilon) -> y"
 )
+
+
+batch_norm_inference.cuda(inference_rule)
 
 
 @batch_norm_inference.infer

@@ -2,26 +2,34 @@
 
 from typing import Any
 
-from gpunet.backend.kernels import ceil_div, cuda_type, empty, empty_like, launch
-from gpunet.ops.elementwise_launch import BLOCK, contiguous, functor_name, grid_for
+from gpunet.backend.kernels import cuda_type, empty, empty_like, launch
+from gpunet.ops.column_plan import column_plan
+from gpunet.ops.elementwise_launch import contiguous, functor_name
 from gpunet.ops.reduce_launch import accumulate_dtype, reduction_rule
+from gpunet.ops.row_plan import row_vector, table
 
-_ROWS = 64  # of a block: each of its eight warps sums eight
-_MAX_PARTIALS = 1024
+_FILE = "bias_activation.cu"
 
 
 def _functor(activation):
     return "Identity" if activation == "linear" else functor_name(activation)
 
 
+def _plan(*arrays):
+    """Returns (elements of an access, plan, rows, columns) of arrays of one shape."""
+    rows, columns = table(arrays[0])
+    vector = row_vector(columns, *arrays)
+    return vector, column_plan(rows, columns, vector), rows, columns
+
+
 def forward_rule(x: Any, bias: Any, *, activation: str) -> Any:
     """The `cuda` rule of `bias_activation` and `bias_smooth_activation`."""
     x, bias = contiguous(x), contiguous(bias)
     y = empty_like(x)
-    types = (cuda_type(x.dtype), _functor(activation), BLOCK)
-    args, grid = (x, bias, y, x.size, bias.size), grid_for(x.size)
-    name = "bias_activation_forward"
-    launch("bias_activation.cu", name, types, grid=grid, block=BLOCK, args=args)
+    vector, plan, *sizes = _plan(x, y)
+    types = (cuda_type(x.dtype), _functor(activation), vector)
+    args, name = (x, bias, y, *sizes), "bias_activation_forward"
+    launch(_FILE, name, types, grid=plan.grid, block=plan.block, args=args)
     return y
 
 
@@ -37,18 +45,10 @@ def smooth_backward_rule(g: Any, x: Any, bias: Any, *, activation: str) -> tuple
 
 def _backward(g, s, bias, activation):
     g, s = contiguous(g), contiguous(s)
-    columns = g.shape[-1]
-    rows = g.size // columns if columns else 0
     dx = empty_like(g)
-    parts = max(1, min(ceil_div(rows, _ROWS), _MAX_PARTIALS))
-    partial = empty((parts, columns), accumulate_dtype(g.dtype), like=g)
-    types = (cuda_type(g.dtype), _functor(activation) + "Slope", bias is not None)
-    launch(
-        "bias_activation.cu",
-        "bias_activation_backward",
-        types,
-        grid=(ceil_div(columns, 32), parts),
-        block=(32, 8),
-        args=(g, s, bias, dx, partial, rows, columns),
-    )
+    vector, plan, rows, columns = _plan(g, s, dx)
+    partial = empty((plan.parts, columns), accumulate_dtype(g.dtype), like=g)
+    types = (cuda_type(g.dtype), _functor(activation) + "Slope", bias is not None, vector)
+    args, name = (g, s, bias, dx, partial, rows, columns), "bias_activation_backward"
+    launch(_FILE, name, types, grid=plan.grid, block=plan.block, args=args)
     return dx, reduction_rule("Sum", lambda _: g.dtype)(partial, (0,), False)

@@ -10,6 +10,7 @@ from gpunet import ops
 from gpunet.config import epsilon
 from gpunet.core.tensor import Tensor, as_tensor
 from gpunet.errors import ArgumentError, ShapeError, received
+from gpunet.ops.cross_entropy import dense_loss, sparse_loss
 from gpunet.ops.elementwise import floating
 from gpunet.ops.loss import matched
 
@@ -98,7 +99,7 @@ def binary_focal_crossentropy(
     return ops.mean(focal, axis=axis)
 
 
-def _one_hot_targets(y_true, y_pred, label_smoothing, axis, name):
+def _one_hot_targets(y_true, y_pred, axis, name):
     _check_axis(axis)
     y_true, y_pred = matched(y_true, y_pred)
     classes = y_pred.shape[axis]
@@ -110,7 +111,7 @@ def _one_hot_targets(y_true, y_pred, label_smoothing, axis, name):
             SyntaxWarning,
             stacklevel=3,
         )
-    return _smooth(y_true, label_smoothing, classes), y_pred
+    return y_true, y_pred
 
 
 def categorical_crossentropy(
@@ -140,9 +141,10 @@ def categorical_crossentropy(
         >>> categorical_crossentropy([[0.0, 1.0]], [[0.5, 0.5]]).numpy().round(4).tolist()
         [0.6930999755859375]
     """
-    y_true, y_pred = _one_hot_targets(
-        y_true, y_pred, label_smoothing, axis, "categorical_crossentropy"
-    )
+    y_true, y_pred = _one_hot_targets(y_true, y_pred, axis, "categorical_crossentropy")
+    if from_logits:  # targets are smoothed as they are read
+        return dense_loss(y_true, y_pred, axis, label_smoothing)
+    y_true = _smooth(y_true, label_smoothing, y_pred.shape[axis])
     return ops.categorical_crossentropy(y_true, y_pred, from_logits=from_logits, axis=axis)
 
 
@@ -175,9 +177,8 @@ def categorical_focal_crossentropy(
         ShapeError: If the shapes differ.
         ArgumentError: If the axis is no integer.
     """
-    y_true, y_pred = _one_hot_targets(
-        y_true, y_pred, label_smoothing, axis, "categorical_focal_crossentropy"
-    )
+    y_true, y_pred = _one_hot_targets(y_true, y_pred, axis, "categorical_focal_crossentropy")
+    y_true = _smooth(y_true, label_smoothing, y_pred.shape[axis])
     if from_logits:
         y_pred = ops.softmax(y_pred, axis=axis)
     y_pred = y_pred / ops.sum(y_pred, axis=axis, keepdims=True)
@@ -231,9 +232,12 @@ def sparse_categorical_crossentropy(
             y_true, y_pred, from_logits=from_logits, axis=axis
         )
     valid = ops.not_equal(y_true, ignore_class)
-    labels = ops.where(valid, y_true, 0)
-    losses = ops.sparse_categorical_crossentropy(labels, y_pred, from_logits=from_logits, axis=axis)
-    losses = ops.where(valid, losses, 0.0)
+    if from_logits:
+        losses = sparse_loss(y_true, y_pred, from_logits, axis, ignore_class)
+    else:
+        labels = ops.where(valid, y_true, 0)
+        losses = ops.sparse_categorical_crossentropy(labels, y_pred, axis=axis)
+        losses = ops.where(valid, losses, 0.0)
     losses._keras_mask = valid
     return losses
 

@@ -11,7 +11,7 @@ from gpunet.core.symbolic import public
 from gpunet.core.tensor import Tensor
 from gpunet.core.trace import Symbol
 from gpunet.errors import ShapeError, received
-from gpunet.ops import depthwise, im2col
+from gpunet.ops import convolution_launch, depthwise, im2col
 from gpunet.ops.elementwise import floating, operands
 from gpunet.ops.precision import widened
 from gpunet.ops.spatial import (
@@ -59,6 +59,9 @@ def _groups(groups, *channels):
     return [tuple([slice(i * w, (i + 1) * w) for w in widths]) for i in range(groups)]
 
 
+conv_primitive.cuda(convolution_launch.forward_rule(conv_primitive.rules["array"]))
+
+
 @conv_primitive.infer
 def _(x, kernel, strides, padding, dilation, groups):
     counts = places(x.shape[1:-1], kernel.shape[:-2], strides, padding, dilation)
@@ -100,6 +103,9 @@ def _(xp, g, kernel, sizes, strides, padding, dilation, groups):
     return xp.concatenate(parts, -1)
 
 
+conv_input_grad.cuda(convolution_launch.input_grad_rule(conv_input_grad.rules["array"]))
+
+
 @conv_input_grad.infer
 def _(g, kernel, sizes, strides, padding, dilation, groups):
     return Symbol((g.shape[0], *sizes, kernel.shape[-2] * groups), g.dtype)
@@ -131,6 +137,9 @@ def _(xp, x, g, window, strides, padding, dilation, groups):
         for a, b in _groups(groups, x.shape[-1], g.shape[-1])
     ]
     return xp.concatenate(parts, -1)
+
+
+conv_kernel_grad.cuda(convolution_launch.kernel_grad_rule(conv_kernel_grad.rules["array"]))
 
 
 @conv_kernel_grad.infer

@@ -4,6 +4,7 @@ The gradient of a fused loss is one subtraction: `softmax(logits) - target`.
 """
 
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +15,17 @@ from gpunet.core.tensor import Tensor, as_tensor
 from gpunet.core.trace import Symbol
 from gpunet.errors import ArgumentError, DTypeError, ShapeError, received
 from gpunet.ops.activation import sigmoid
-from gpunet.ops.elementwise import cast_to, clip, equal, exp, floating, log
+from gpunet.ops.cross_entropy_launch import (
+    dense_grad_rule,
+    dense_rule,
+    sigmoid_rule,
+    sparse_grad_rule,
+    sparse_rule,
+)
+from gpunet.ops.elementwise import cast_to, clip, equal, exp, floating, log, not_equal
+from gpunet.ops.index_launch import pick_rule, place_rule
 from gpunet.ops.precision import is_half, statistics_dtype, widened
 from gpunet.ops.reduce import sum
-from gpunet.ops.row_launch import cross_entropy_grad_rule, cross_entropy_rule
 from gpunet.ops.rows import as_rows, row_dot, row_sum, shifted_exp
 from gpunet.ops.shape import expand_dims, moveaxis, one_axis, squeeze
 from gpunet.ops.softmax import shifted
@@ -58,10 +66,12 @@ def _one_hot(labels: Tensor, classes: int) -> Tensor:
 
 pick = Primitive("pick(x, labels) -> y")
 pick.infer(lambda x, labels: Symbol(labels.shape, x.dtype))
+pick.cuda(pick_rule)
 pick.vjp(lambda g, x_shape, labels: (place(g, labels, classes=x_shape[-1]), None))
 
 place = Primitive("place(y, labels, *, classes) -> x")
 place.infer(lambda y, labels, classes: Symbol((*y.shape, classes), y.dtype))
+place.cuda(place_rule)
 place.vjp(lambda g, labels, classes: (pick(g, labels), None))
 place.composite(
     lambda y, labels, classes: expand_dims(y, -1) * cast_to(_one_hot(labels, classes), y.dtype)
@@ -86,19 +96,31 @@ def _(xp, y, labels, classes):
 
 # -- softmax and integer labels -------------------------------------------------------------------
 
-softmax_cross_entropy = Primitive("softmax_cross_entropy(logits, labels) -> loss, lse")
-softmax_cross_entropy_grad = Primitive(
-    "softmax_cross_entropy_grad(g, g_lse, logits, labels, lse) -> dlogits"
+# A row whose label is `ignore_index` has loss 0. With `label_smoothing` s the target is 1 - s at
+# the label plus s / classes everywhere.
+softmax_cross_entropy = Primitive(
+    "softmax_cross_entropy(logits, labels, *, ignore_index, label_smoothing) -> loss, lse"
 )
-softmax_cross_entropy_grad.infer(lambda g, g_lse, x, labels, lse: Symbol(x.shape, x.dtype))
+softmax_cross_entropy_grad = Primitive(
+    "softmax_cross_entropy_grad(g, g_lse, logits, labels, lse, *, ignore_index, label_smoothing)"
+    " -> dlogits"
+)
+
+softmax_cross_entropy.cuda(sparse_rule)
+softmax_cross_entropy_grad.cuda(sparse_grad_rule)
 
 
-softmax_cross_entropy.cuda(cross_entropy_rule)
-softmax_cross_entropy_grad.cuda(cross_entropy_grad_rule)
+def _without_ignored(xp, labels, ignore_index):
+    """Returns labels with those to be ignored replaced by 0, and where the others are."""
+    labels = xp.asarray(labels)
+    if ignore_index is None:
+        return labels, None
+    counted = labels != ignore_index
+    return xp.where(counted, labels, xp.zeros((), labels.dtype)), counted
 
 
 @softmax_cross_entropy.infer
-def _(logits, labels):
+def _(logits, labels, ignore_index=None, label_smoothing=0.0):
     if labels.shape != logits.shape[:-1]:
         raise ShapeError("one label for each row of logits")
     shape = labels.shape
@@ -106,78 +128,126 @@ def _(logits, labels):
 
 
 @softmax_cross_entropy.vjp
-def _(g, logits, labels, lse):
-    return softmax_cross_entropy_grad(*g, logits, labels, lse), None
+def _(g, logits, labels, lse, ignore_index=None, label_smoothing=0.0):
+    settings = {"ignore_index": ignore_index, "label_smoothing": label_smoothing}
+    return softmax_cross_entropy_grad(*g, logits, labels, lse, **settings), None
 
 
 @softmax_cross_entropy.array
-def _(xp, logits, labels):
+def _(xp, logits, labels, ignore_index=None, label_smoothing=0.0):
+    labels, counted = _without_ignored(xp, labels, ignore_index)
     wide = _wide(logits)
     _, total, top = shifted(xp, wide, -1)
     height = xp.log(total)[..., 0]
-    picked = pick.rules["array"](xp, wide - top, labels)
-    return (height - picked).astype(logits.dtype), height + top[..., 0]
+    loss = height - _smoothed(xp, wide - top, labels, label_smoothing)
+    if counted is not None:
+        loss = xp.where(counted, loss, 0)
+    return loss.astype(logits.dtype), height + top[..., 0]
+
+
+def _smoothed(xp, x, labels, amount):
+    """The mean of each row of `x` under its smoothed target."""
+    picked = pick.rules["array"](xp, x, labels)
+    if not amount:
+        return picked
+    return (1 - amount) * picked + amount * xp.mean(x, -1)
 
 
 @softmax_cross_entropy.cpu
-def _(logits, labels):
-    columns = logits.shape[-1]
+def _(logits, labels, ignore_index=None, label_smoothing=0.0):
+    shape, columns = logits.shape[:-1], logits.shape[-1]
     if not logits.size:
-        shape = logits.shape[:-1]
         return np.zeros(shape, logits.dtype), np.zeros(shape, statistics_dtype(logits.dtype))
+    labels, counted = _without_ignored(np, labels, ignore_index)
     x = as_rows(_wide(logits), columns)
-    index = checked_labels(np.asarray(labels), columns).reshape(-1)
+    index = checked_labels(labels, columns).reshape(-1)
     _, total, top = shifted_exp(x)
     height, top = np.log(total[:, 0]), top[:, 0]
-    loss = height - (x[_count(len(x)), index] - top)
-    shape = logits.shape[:-1]
-    return loss.astype(logits.dtype, copy=False).reshape(shape), (height + top).reshape(shape)
+    picked = x[_count(len(x)), index] - top
+    if label_smoothing:
+        picked *= 1 - label_smoothing
+        picked += label_smoothing * (row_sum(x) / columns - top)
+    loss = (height - picked).astype(logits.dtype, copy=False).reshape(shape)
+    if counted is not None:
+        loss = np.where(counted, loss, np.zeros((), loss.dtype))
+    return loss, (height + top).reshape(shape)
+
+
+@softmax_cross_entropy_grad.infer
+def _(g, g_lse, x, labels, lse, ignore_index=None, label_smoothing=0.0):
+    return Symbol(x.shape, x.dtype)
 
 
 @softmax_cross_entropy_grad.array
-def _(xp, g, g_lse, logits, labels, lse):
-    g, wide = _wide(xp.asarray(g)), _wide(logits)
-    labels = xp.asarray(labels)[..., None]
+def _(xp, g, g_lse, logits, labels, lse, ignore_index=None, label_smoothing=0.0):
+    labels, counted = _without_ignored(xp, labels, ignore_index)
+    g, wide, labels = _wide(xp.asarray(g)), _wide(logits), labels[..., None]
+    if counted is not None:
+        g = xp.where(counted, g, xp.zeros((), g.dtype))
     p = xp.exp(wide - xp.asarray(lse)[..., None]) * (g + g_lse)[..., None]
     hot = labels == xp.arange(logits.shape[-1], dtype=labels.dtype)
-    dx = p - xp.where(hot, g[..., None], 0)
+    dx = p - xp.where(hot, g[..., None] * (1 - label_smoothing), 0)
+    if label_smoothing:
+        dx -= g[..., None] * (label_smoothing / max(logits.shape[-1], 1))
     if xp is not np:  # labels that do not exist: NumPy's rule of the loss has refused them
         dx = xp.where((labels < 0) | (labels >= logits.shape[-1]), np.nan, dx)
     return dx.astype(logits.dtype)
 
 
 @softmax_cross_entropy_grad.cpu
-def _(g, g_lse, logits, labels, lse):
+def _(g, g_lse, logits, labels, lse, ignore_index=None, label_smoothing=0.0):
     if not logits.size:
         return np.zeros(logits.shape, logits.dtype)
+    labels, counted = _without_ignored(np, labels, ignore_index)
     g = _wide(np.asarray(g)).reshape(-1)
+    if counted is not None:
+        g = g * counted.reshape(-1)
     x = as_rows(_wide(logits), logits.shape[-1])
     dx = x - np.asarray(lse).reshape(-1, 1)
     np.exp(dx, out=dx)
     dx *= (g + np.asarray(g_lse).reshape(-1))[:, None]
-    dx[_count(len(x)), np.asarray(labels).reshape(-1)] -= g
+    if label_smoothing:
+        dx -= (g * (label_smoothing / logits.shape[-1]))[:, None]
+        g = g * (1 - label_smoothing)
+    dx[_count(len(x)), labels.reshape(-1)] -= g
     return dx.astype(logits.dtype, copy=False).reshape(logits.shape)
 
 
 @softmax_cross_entropy_grad.composite
-def _(g, g_lse, logits, labels, lse):
-    dtype = logits.dtype
+def _(g, g_lse, logits, labels, lse, ignore_index=None, label_smoothing=0.0):
+    dtype, classes = logits.dtype, logits.shape[-1]
     g, logits = cast_to(g, lse.dtype), cast_to(logits, lse.dtype)
+    if ignore_index is not None:
+        counted = not_equal(labels, ignore_index)
+        g, labels = g * cast_to(counted, lse.dtype), labels * cast_to(counted, labels.dtype)
     p = exp(logits - expand_dims(lse, -1)) * expand_dims(g + g_lse, -1)
-    return cast_to(p - place(g, labels, classes=logits.shape[-1]), dtype)
+    if label_smoothing:
+        p = p - expand_dims(g * (label_smoothing / max(classes, 1)), -1)
+        g = g * (1 - label_smoothing)
+    return cast_to(p - place(g, labels, classes=classes), dtype)
 
 
 # -- softmax and probabilities --------------------------------------------------------------------
 
-dense_cross_entropy = Primitive("dense_cross_entropy(logits, target) -> loss, lse")
-dense_cross_entropy_grad = Primitive(
-    "dense_cross_entropy_grad(g, g_lse, logits, target, lse) -> dlogits"
+# With `label_smoothing` s the target is (1 - s) target + s / classes.
+dense_cross_entropy = Primitive(
+    "dense_cross_entropy(logits, target, *, label_smoothing) -> loss, lse"
 )
-dense_cross_entropy_grad.infer(lambda g, g_lse, x, target, lse: Symbol(x.shape, x.dtype))
+dense_cross_entropy_grad = Primitive(
+    "dense_cross_entropy_grad(g, g_lse, logits, target, lse, *, label_smoothing) -> dlogits"
+)
+
+dense_cross_entropy.cuda(dense_rule)
+dense_cross_entropy_grad.cuda(dense_grad_rule)
+
+
+def _smooth(target, amount):
+    """Smoothed targets, of arrays and tensors."""
+    return target * (1.0 - amount) + amount / max(target.shape[-1], 1) if amount else target
 
 
 @dense_cross_entropy.infer
-def _(logits, target):
+def _(logits, target, label_smoothing=0.0):
     if target.shape != logits.shape:
         raise ShapeError("target and logits must have one shape")
     shape = logits.shape[:-1]
@@ -185,17 +255,20 @@ def _(logits, target):
 
 
 @dense_cross_entropy.vjp
-def _(g, logits, target, lse, needs):
-    dx = dense_cross_entropy_grad(*g, logits, target, lse) if needs[0] else None
+def _(g, logits, target, lse, needs, label_smoothing=0.0):
+    dx = None
+    if needs[0]:
+        dx = dense_cross_entropy_grad(*g, logits, target, lse, label_smoothing=label_smoothing)
     if not needs[1]:
         return dx, None
     log_p = cast_to(logits, lse.dtype) - expand_dims(lse, -1)
-    return dx, cast_to(expand_dims(cast_to(-g[0], lse.dtype), -1) * log_p, target.dtype)
+    slope = cast_to(g[0], lse.dtype) * (label_smoothing - 1.0)
+    return dx, cast_to(expand_dims(slope, -1) * log_p, target.dtype)
 
 
 @dense_cross_entropy.array
-def _(xp, logits, target):
-    wide, goal = _wide(logits), _wide(target)
+def _(xp, logits, target, label_smoothing=0.0):
+    wide, goal = _wide(logits), _smooth(_wide(target), label_smoothing)
     _, total, top = shifted(xp, wide, -1)
     height = xp.log(total)
     loss = xp.sum(goal * (height - (wide - top)), -1)
@@ -203,20 +276,25 @@ def _(xp, logits, target):
 
 
 @dense_cross_entropy.cpu
-def _(logits, target):
+def _(logits, target, label_smoothing=0.0):
     shape, columns = logits.shape[:-1], logits.shape[-1]
     if not logits.size:
         return np.zeros(shape, logits.dtype), np.zeros(shape, statistics_dtype(logits.dtype))
     x, goal = as_rows(_wide(logits), columns), as_rows(_wide(target), columns)
     _, total, top = shifted_exp(x)
     lse = np.log(total) + top
-    loss = row_dot(goal, lse - x)
+    loss = row_dot(_smooth(goal, label_smoothing), lse - x)
     return loss.astype(logits.dtype, copy=False).reshape(shape), lse.reshape(shape)
 
 
+@dense_cross_entropy_grad.infer
+def _(g, g_lse, x, target, lse, label_smoothing=0.0):
+    return Symbol(x.shape, x.dtype)
+
+
 @dense_cross_entropy_grad.array
-def _(xp, g, g_lse, logits, target, lse):
-    wide, goal = _wide(logits), _wide(target)
+def _(xp, g, g_lse, logits, target, lse, label_smoothing=0.0):
+    wide, goal = _wide(logits), _smooth(_wide(target), label_smoothing)
     g, g_lse = _wide(xp.asarray(g))[..., None], xp.asarray(g_lse)[..., None]
     p = xp.exp(wide - xp.asarray(lse)[..., None])
     dx = p * (g * xp.sum(goal, -1, keepdims=True) + g_lse) - g * goal
@@ -224,11 +302,12 @@ def _(xp, g, g_lse, logits, target, lse):
 
 
 @dense_cross_entropy_grad.cpu
-def _(g, g_lse, logits, target, lse):
+def _(g, g_lse, logits, target, lse, label_smoothing=0.0):
     if not logits.size:
         return np.zeros(logits.shape, logits.dtype)
     columns = logits.shape[-1]
     x, goal = as_rows(_wide(logits), columns), as_rows(_wide(target), columns)
+    goal = _smooth(goal, label_smoothing)
     g = _wide(np.asarray(g)).reshape(-1)
     dx = x - np.asarray(lse).reshape(-1, 1)
     np.exp(dx, out=dx)
@@ -238,10 +317,10 @@ def _(g, g_lse, logits, target, lse):
 
 
 @dense_cross_entropy_grad.composite
-def _(g, g_lse, logits, target, lse):
+def _(g, g_lse, logits, target, lse, label_smoothing=0.0):
     dtype = logits.dtype
     g, logits, target = (cast_to(x, lse.dtype) for x in (g, logits, target))
-    g = expand_dims(g, -1)
+    g, target = expand_dims(g, -1), _smooth(target, label_smoothing)
     p = exp(logits - expand_dims(lse, -1))
     weight = g * sum(target, -1, keepdims=True) + expand_dims(g_lse, -1)
     return cast_to(p * weight - g * target, dtype)
@@ -250,6 +329,7 @@ def _(g, g_lse, logits, target, lse):
 # -- sigmoid --------------------------------------------------------------------------------------
 
 sigmoid_cross_entropy = Primitive("sigmoid_cross_entropy(logits, target) -> loss")
+sigmoid_cross_entropy.cuda(sigmoid_rule)
 sigmoid_cross_entropy.infer(lambda x, target: Symbol(x.shape, x.dtype))
 sigmoid_cross_entropy.vjp(
     lambda g, logits, target, needs: (
@@ -313,11 +393,23 @@ def categorical_crossentropy(target, output, from_logits=False, axis=-1):
     """
     target, output = _pair(target, output)
     axis = one_axis(axis, output.ndim)
-    if not from_logits:
-        return -sum(target * _log_probabilities(output, axis), axis)
-    if axis != output.ndim - 1:
+    if from_logits:
+        return dense_loss(target, output, axis)
+    return -sum(target * _log_probabilities(output, axis), axis)
+
+
+def dense_loss(target: Tensor, output: Tensor, axis: int, label_smoothing: float = 0.0) -> Tensor:
+    """Returns `-sum(t * log_softmax(output))` along an axis, of smoothed targets `t`.
+
+    Args:
+        target: Tensor of the shape and dtype of `output`.
+        output: Logits.
+        axis: Axis of the classes.
+        label_smoothing: How far targets are moved towards `1 / classes`, 0 to 1.
+    """
+    if axis % output.ndim != output.ndim - 1:
         target, output = moveaxis(target, axis, -1), moveaxis(output, axis, -1)
-    return dense_cross_entropy(output, target)[0]
+    return dense_cross_entropy(output, target, label_smoothing=float(label_smoothing))[0]
 
 
 @public
@@ -347,6 +439,13 @@ def sparse_categorical_crossentropy(target, output, from_logits=False, axis=-1):
         >>> gpunet.ops.sparse_categorical_crossentropy([1], [[-100.0, 100.0]], True).tolist()
         [0.0]
     """
+    return sparse_loss(target, output, from_logits, axis)
+
+
+def sparse_loss(
+    target: Any, output: Any, from_logits: bool, axis: int, ignore_index: int | None = None
+) -> Tensor:
+    """The same, with loss 0 where the label is `ignore_index`: for logits only."""
     output = floating(output)
     labels = _labels(as_tensor(target, device=output.device))
     axis = one_axis(axis, output.ndim)
@@ -361,7 +460,8 @@ def sparse_categorical_crossentropy(target, output, from_logits=False, axis=-1):
     if axis != output.ndim - 1:
         output = moveaxis(output, axis, -1)
     if from_logits:
-        return softmax_cross_entropy(output, labels)[0]
+        settings = {"ignore_index": ignore_index, "label_smoothing": 0.0}
+        return softmax_cross_entropy(output, labels, **settings)[0]
     small = epsilon()
     picked = pick(output, labels) / sum(output, -1)
     return -log(clip(picked, small, 1.0 - small))

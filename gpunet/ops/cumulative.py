@@ -13,6 +13,7 @@ from gpunet.errors import ArgumentError, ShapeError, received
 from gpunet.ops.elementwise import cast_to, isnan, multiply, not_equal, subtract, where
 from gpunet.ops.index import item_primitive
 from gpunet.ops.reduce import sum as sum_op
+from gpunet.ops.scan_launch import scan_rule
 from gpunet.ops.shape import concatenate_primitive, one_axis, ravel
 
 __all__ = ["cumprod", "cumsum", "diff", "nancumprod", "nancumsum", "trapezoid"]
@@ -40,6 +41,8 @@ def _running(name):
 
 
 cumsum_primitive, cumprod_primitive = _running("cumsum"), _running("cumprod")
+cumsum_primitive.cuda(scan_rule("Sum"))
+cumprod_primitive.cuda(scan_rule("Prod"))
 
 
 @cumsum_primitive.vjp

@@ -166,7 +166,7 @@ def binary(
         example: Doctest line(s).
         to_float: Whether integers are cast to `floatx()` first.
         result: Dtype of the result where it is not that of the operands.
-        kernel: Whether `elementwise.cu` has a functor of this name.
+        kernel: Whether `scalar.cuh` has a functor of this name.
         names: Keras's names of the operands.
         count_bools: Whether two bools are computed with as int32.
     """

@@ -1,6 +1,7 @@
 """Elementwise arithmetic and mathematical functions, each declared by `unary` or `binary`."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from gpunet.ops.declare import floating as floating
 from gpunet.ops.declare import identity_primitive as identity_primitive
 from gpunet.ops.declare import operands as operands
 from gpunet.ops.declare import unary as unary
-from gpunet.ops.elementwise_launch import where_rule
+from gpunet.ops.elementwise_launch import nextafter_rule, round_rule, ternary_rule
 
 __all__ = [
     "abs",
@@ -199,11 +200,12 @@ ldexp = binary(
 nextafter = binary(
     "nextafter", "Returns the next number after `x1` towards `x2`.", to_float=True, kernel=False
 )
+REGISTRY["nextafter"].cuda(nextafter_rule(REGISTRY["nextafter"].rules["array"]))
 heaviside = binary(
     "heaviside", "Returns 0 where `x1 < 0`, 1 where `x1 > 0`, `x2` where it is 0.", to_float=True
 )
-gcd = binary("gcd", "Returns the greatest common divisor of integers.", kernel=False)
-lcm = binary("lcm", "Returns the least common multiple of integers.", kernel=False)
+gcd = binary("gcd", "Returns the greatest common divisor of integers.")
+lcm = binary("lcm", "Returns the least common multiple of integers.")
 
 
 def _share(g, x1, x2, wins):
@@ -410,12 +412,13 @@ _round.array(
         else xp.round(x, decimals)
     )
 )
+_round.cuda(round_rule(_round.rules["array"]))
 _round.infer(lambda x, decimals: Symbol(x.shape, x.dtype))
 _round.vjp(lambda g, decimals: g * 0)
 
 _where = Primitive("where(condition, x1, x2) -> y")
 _where.array(lambda xp, condition, x1, x2: xp.where(condition, x1, x2))
-_where.cuda(where_rule)
+_where.cuda(ternary_rule("where", np.where))
 _where.infer(lambda c, a, b: Symbol(np.broadcast_shapes(c.shape, a.shape, b.shape), a.dtype))
 _where.vjp(
     lambda g, condition, needs: (
@@ -427,6 +430,7 @@ _where.vjp(
 
 _clip = Primitive("clip(x, low, high) -> y")
 _clip.array(lambda xp, x, low, high: xp.minimum(xp.maximum(x, low), high))
+_clip.cuda(ternary_rule("clip", partial(_clip.rules["array"], np)))
 _clip.infer(broadcast_infer)
 _clip.vjp(
     lambda g, x, low, high: (

@@ -1,7 +1,8 @@
-"""How elementwise kernels are launched: contiguous, with a scalar, or broadcast.
+"""How elementwise kernels are launched: operands brought to rows of columns, or kept as numbers.
 
 These are the `cuda` rules of the ops that `unary` and `binary` declare. They get CuPy arrays on a
-GPU, NumPy arrays on the emulator, and NumPy scalars for Python numbers in either case.
+GPU, NumPy arrays on the emulator, and NumPy scalars for Python numbers in either case. Views whose
+last axis is contiguous or repeated go into the kernel as they are; others are copied first.
 """
 
 from collections.abc import Callable
@@ -11,33 +12,30 @@ import numpy as np
 
 from gpunet.backend.device import Device
 from gpunet.backend.kernels import ceil_div, cuda_type, empty, launch
-from gpunet.dtypes import numpy_dtype
-
-BLOCK = 256
-_MAX_BLOCKS = 4096  # enough to fill any GPU; the grid-stride loops do the rest
-_AXES = 4  # how many axes `binary_broadcast` takes
-
-
-def contiguous(x: Any) -> Any:
-    """Returns an array (never a scalar) in C order, copied only if it must be."""
-    if isinstance(x, np.generic):
-        return np.asarray(x)
-    return x if x.flags.c_contiguous else x.copy(order="C")
+from gpunet.dtypes import BFLOAT16, numpy_dtype
+from gpunet.ops.copy_launch import BLOCK as BLOCK
+from gpunet.ops.copy_launch import (
+    MAX_BLOCKS,
+    Rows,
+    address,
+    as_rows,
+    element_strides,
+    grid_of_rows,
+    pointer,
+)
+from gpunet.ops.copy_launch import contiguous as contiguous
 
 
 def grid_for(n: int, each: int = 1) -> int:
     """Returns how many blocks cover `n` elements when a thread does `each` at a time."""
-    return min(ceil_div(n, BLOCK * each), _MAX_BLOCKS)
+    return min(ceil_div(n, BLOCK * each), MAX_BLOCKS)
 
 
 def vector_width(*arrays: Any) -> int:
     """Returns how many elements a thread may access at once: 16 bytes' worth if all are aligned."""
     width = min(16 // x.dtype.itemsize for x in arrays)
-    for x in arrays:
-        address = x.ctypes.data if isinstance(x, np.ndarray) else x.data.ptr
-        if address % (width * x.dtype.itemsize):
-            return 1
-    return width
+    aligned = all(address(x) % (width * x.dtype.itemsize) == 0 for x in arrays)
+    return width if aligned else 1
 
 
 def functor_name(name: str) -> str:
@@ -50,63 +48,6 @@ def functor_name(name: str) -> str:
     return "".join(part.capitalize() for part in name.split("_"))
 
 
-def unary_rule(name: str, host: Callable, result: Any = None) -> Callable:
-    """Returns the `cuda` rule of an op of one operand; `host` computes NumPy scalars."""
-    functor = functor_name(name)
-
-    def rule(x):
-        if isinstance(x, np.generic):
-            return host(x)
-        x = contiguous(x)
-        f = "LogicalNot" if functor == "BitwiseNot" and x.dtype == bool else functor
-        y = empty(x.shape, numpy_dtype(result) if result else x.dtype, like=x)
-        width = vector_width(x, y)
-        types = (cuda_type(x.dtype), cuda_type(y.dtype), f, BLOCK, width)
-        grid = grid_for(x.size, width)
-        launch("elementwise.cu", "unary", types, grid=grid, block=BLOCK, args=(x, y, x.size))
-        return y
-
-    return rule
-
-
-def binary_rule(name: str, host: Callable, result: Any = None) -> Callable:
-    """Returns the `cuda` rule of an op of two operands that broadcast; `host` as above."""
-    functor = functor_name(name)
-
-    def rule(x1, x2):
-        dtype = numpy_dtype(result) if result else x1.dtype
-        if isinstance(x1, np.generic) and isinstance(x2, np.generic):
-            return host(x1, x2)
-        if isinstance(x2, np.generic):
-            return _scalar(functor, x1, x2, dtype, first=False)
-        if isinstance(x1, np.generic):
-            return _scalar(functor, x2, x1, dtype, first=True)
-        if x1.shape == x2.shape:
-            return _same_shape(functor, contiguous(x1), contiguous(x2), dtype)
-        return _broadcast(functor, x1, x2, dtype)
-
-    return rule
-
-
-def _same_shape(functor, x1, x2, dtype):
-    y = empty(x1.shape, dtype, like=x1)
-    width = vector_width(x1, x2, y)
-    types = (cuda_type(x1.dtype), cuda_type(dtype), functor, BLOCK, width)
-    args, grid = (x1, x2, y, y.size), grid_for(y.size, width)
-    launch("elementwise.cu", "binary", types, grid=grid, block=BLOCK, args=args)
-    return y
-
-
-def _scalar(functor, x, value, dtype, first):
-    x = contiguous(x)
-    y = empty(x.shape, dtype, like=x)
-    width = vector_width(x, y)
-    types = (cuda_type(x.dtype), cuda_type(dtype), functor, first, BLOCK, width)
-    args, grid = (x, accumulate_scalar(value), y, y.size), grid_for(y.size, width)
-    launch("elementwise.cu", "binary_scalar", types, grid=grid, block=BLOCK, args=args)
-    return y
-
-
 def accumulate_scalar(value: np.generic) -> np.generic:
     """Returns a scalar in the accumulation type of its dtype (`Acc<T>` in `common.cuh`)."""
     kind = value.dtype.kind
@@ -117,85 +58,224 @@ def accumulate_scalar(value: np.generic) -> np.generic:
     return value if value.dtype == np.float64 else np.float32(value)
 
 
-def _broadcast(functor, x1, x2, dtype):
-    x1, x2 = contiguous(x1), contiguous(x2)
-    shape = np.broadcast_shapes(x1.shape, x2.shape)
-    lengths, strides = merge_axes(shape, x1.shape, x2.shape)
-    if len(lengths) > _AXES:  # rare: more than two changes between shared and broadcast axes
-        xp = np if isinstance(x1, np.ndarray) else Device("cuda").xp
-        x1, x2 = (contiguous(xp.broadcast_to(x, shape)) for x in (x1, x2))
-        return _same_shape(functor, x1, x2, dtype)
-    y = empty(shape, dtype, like=x1)
-    missing = _AXES - len(lengths)
-    lengths = [1] * missing + lengths
-    first, second = ([0] * missing + steps for steps in strides)
-    types = (cuda_type(x1.dtype), cuda_type(dtype), functor, BLOCK)
-    args = (x1, x2, y, y.size, *lengths[1:], *first, *second)
-    grid = grid_for(y.size)
-    launch("elementwise.cu", "binary_broadcast", types, grid=grid, block=BLOCK, args=args)
-    return y
+# -- the launch ---------------------------------------------------------------------------------
 
 
-def merge_axes(shape: tuple, *operands: tuple) -> tuple[list[int], list[list[int]]]:
-    """Merges neighbouring axes that are shared, or broadcast, by the same operands.
-
-    Args:
-        shape: Shape of the result.
-        *operands: Shapes that broadcast to it, of contiguous arrays.
-
-    Returns:
-        Lengths of the merged axes, and for each operand its strides in elements (0: broadcast).
-
-    Example:
-        >>> merge_axes((2, 3, 4, 5), (2, 3, 4, 5), (4, 5))
-        ([6, 20], [[20, 1], [0, 1]])
-    """
-    padded = [(1,) * (len(shape) - len(o)) + tuple(o) for o in operands]
-    lengths: list[int] = []
-    shared: list[tuple[bool, ...]] = []
-    for axis, n in enumerate(shape):
-        if n == 1:
-            continue
-        present = tuple(o[axis] != 1 for o in padded)
-        if shared and shared[-1] == present:
-            lengths[-1] *= n
-        else:
-            lengths.append(n)
-            shared.append(present)
-    strides = []
-    for k in range(len(operands)):
-        steps, step = [], 1
-        for n, present in zip(reversed(lengths), reversed(shared), strict=True):
-            steps.append(step if present[k] else 0)
-            step *= n if present[k] else 1
-        strides.append(steps[::-1])
-    return lengths or [1], strides if lengths else [[0] for _ in operands]
+def _arrange(shape, *xs) -> tuple[Rows, list[Any]]:
+    """Returns rows of columns, and the operands as their kernel takes them."""
+    for attempt in range(3):
+        rows = as_rows(shape, *[element_strides(x, shape) for x in xs])
+        if rows is not None and all(s[3] in (0, 1) for s in rows.strides):
+            return rows, list(xs)
+        if attempt == 0:
+            xs = tuple([x if isinstance(x, np.generic) else contiguous(x) for x in xs])
+        else:  # too many changes between shared and broadcast axes
+            xs = tuple([_spread(x, shape) for x in xs])
+    raise AssertionError(f"contiguous operands of shape {shape} are one row")
 
 
-def where_rule(condition: Any, x1: Any, x2: Any) -> Any:
-    """The `cuda` rule of `where`: operands are brought to one shape, then one kernel."""
-    shape = np.broadcast_shapes(condition.shape, x1.shape, x2.shape)
-    like = next((x for x in (condition, x1, x2) if not isinstance(x, np.generic)), condition)
-    xp = np if isinstance(like, (np.ndarray, np.generic)) else Device("cuda").xp
-    condition, x1, x2 = (
-        contiguous(xp.broadcast_to(xp.asarray(x), shape)) for x in (condition, x1, x2)
+def _spread(x, shape):
+    if isinstance(x, np.generic):
+        return x
+    xp = np if isinstance(x, np.ndarray) else Device("cuda").xp
+    return contiguous(xp.broadcast_to(x, shape))
+
+
+def _vectors(rows: Rows, xs, y) -> tuple[bool, int]:
+    """Whether groups of 16 bytes are aligned in all operands that move along; groups in a row."""
+    arrays = [x for x in (*xs, y) if not isinstance(x, np.generic)]
+    width = 16 // max(x.dtype.itemsize for x in arrays)
+    moving = [(x, s) for x, s in zip(xs, rows.strides, strict=True) if s[3]]
+    steps = [step for _, s in moving for step in s[:3]]
+    if rows.rows > 1:
+        steps.append(rows.columns)
+    aligned = all(address(x) % (width * x.dtype.itemsize) == 0 for x, _ in moving)
+    return aligned and not any(step % width for step in steps), ceil_div(rows.columns, width)
+
+
+def _number(x, dtype):
+    """The argument that stands for an operand: its array, or null and a number."""
+    if isinstance(x, np.generic):
+        return None, accumulate_scalar(x)
+    return pointer(x), accumulate_scalar(dtype.type(0))
+
+
+def _run(kernel, template, arguments, shape, xs, y):
+    """Launches with operands `xs`; `arguments` makes the kernel's first ones from them."""
+    rows, xs = _arrange(shape, *xs)
+    vectors, groups = _vectors(rows, xs, y)
+    strides = [v for s in rows.strides for v in (*s[:3], s[3] == 1)]
+    grid, block = grid_of_rows(rows.rows, groups)
+    launch(
+        "elementwise.cu",
+        kernel,
+        (*template, BLOCK),
+        grid=grid,
+        block=block,
+        args=(*arguments(xs), *rows[:4], *strides, vectors),
     )
-    y = empty(shape, x1.dtype, like=x1)
-    args = (condition, x1, x2, y, y.size)
-    types = (cuda_type(x1.dtype), BLOCK)
-    launch("elementwise.cu", "where_same", types, grid=grid_for(y.size), block=BLOCK, args=args)
     return y
+
+
+def _apply_unary(functor, x, dtype):
+    x = contiguous(x)
+    y = empty(x.shape, dtype, like=x)
+    width = 16 // max(x.dtype.itemsize, y.dtype.itemsize)
+    vectors = address(x) % (width * x.dtype.itemsize) == 0
+    types = (cuda_type(x.dtype), cuda_type(dtype), functor, BLOCK)
+    args, grid = (x, y, x.size, vectors), grid_for(x.size, width)
+    launch("elementwise.cu", "unary", types, grid=grid, block=BLOCK, args=args)
+    return y
+
+
+def _apply_binary(functor, x1, x2, dtype):
+    like = x2 if isinstance(x1, np.generic) else x1
+    shape = x1.shape if x1.shape == x2.shape else np.broadcast_shapes(x1.shape, x2.shape)
+    y = empty(shape, dtype, like=like)
+
+    def arguments(xs):
+        (first, number1), (second, number2) = (_number(x, like.dtype) for x in xs)
+        return first, second, number1 if first is None else number2, y
+
+    types = (cuda_type(like.dtype), cuda_type(dtype), functor)
+    return _run("binary", types, arguments, shape, (x1, x2), y)
+
+
+def _apply_ternary(functor, x1, x2, x3, dtype):
+    like = next(x for x in (x1, x2, x3) if not isinstance(x, np.generic))
+    if isinstance(x1, np.generic):
+        x1 = np.asarray(x1) if isinstance(like, np.ndarray) else Device("cuda").xp.asarray(x1)
+    shape = np.broadcast_shapes(x1.shape, x2.shape, x3.shape)
+    y = empty(shape, dtype, like=like)
+
+    def arguments(xs):
+        (second, number2), (third, number3) = (_number(x, dtype) for x in xs[1:])
+        return pointer(xs[0]), second, third, number2, number3, y
+
+    types = (cuda_type(x1.dtype), cuda_type(dtype), functor)
+    return _run("ternary", types, arguments, shape, (x1, x2, x3), y)
+
+
+# -- the rules ----------------------------------------------------------------------------------
+
+
+def unary_rule(name: str, host: Callable, result: Any = None) -> Callable:
+    """Returns the `cuda` rule of an op of one operand; `host` computes NumPy scalars."""
+    functor = functor_name(name)
+
+    def rule(x):
+        if isinstance(x, np.generic):
+            return host(x)
+        f = "LogicalNot" if functor == "BitwiseNot" and x.dtype == bool else functor
+        return _apply_unary(f, x, numpy_dtype(result) if result else x.dtype)
+
+    return rule
+
+
+def binary_rule(name: str, host: Callable, result: Any = None) -> Callable:
+    """Returns the `cuda` rule of an op of two operands that broadcast; `host` as above."""
+    functor = functor_name(name)
+
+    def rule(x1, x2):
+        if isinstance(x1, np.generic) and isinstance(x2, np.generic):
+            return host(x1, x2)
+        return _apply_binary(functor, x1, x2, numpy_dtype(result) if result else x1.dtype)
+
+    return rule
+
+
+def ternary_rule(name: str, host: Callable) -> Callable:
+    """Returns the `cuda` rule of an op of three operands, the result of the last one's dtype."""
+    functor = functor_name(name)
+
+    def rule(x1, x2, x3):
+        if all(isinstance(x, np.generic) for x in (x1, x2, x3)):
+            return host(x1, x2, x3)
+        return _apply_ternary(functor, x1, x2, x3, x3.dtype)
+
+    return rule
 
 
 def cast_rule(x: Any, dtype: np.dtype) -> Any:
-    """The `cuda` rule of `cast`."""
-    x = contiguous(x)
-    y = empty(x.shape, dtype, like=x)
-    width = vector_width(x, y)
-    types = (cuda_type(x.dtype), cuda_type(dtype), BLOCK, width)
-    args, grid = (x, y, x.size), grid_for(x.size, width)
-    kernel = "unary" if numpy_dtype(dtype).kind == "b" else "cast"
-    if kernel == "unary":  # C++ would cut 0.5 to 0 before it becomes a bool
-        types = (cuda_type(x.dtype), "bool", "Nonzero", BLOCK, width)
-    launch("elementwise.cu", kernel, types, grid=grid, block=BLOCK, args=args)
-    return y
+    """The `cuda` rule of `cast`: C++ would cut 0.5 to 0 before it becomes a bool."""
+    if isinstance(x, np.generic):
+        return x.astype(dtype)
+    return _apply_unary("Nonzero" if numpy_dtype(dtype).kind == "b" else "Identity", x, dtype)
+
+
+# -- ops with attributes: these become numbers, or choose the functor ---------------------------
+
+
+def number_like(value: float, x: Any) -> np.generic:
+    """Returns a number in the dtype that elements of a float array are computed in."""
+    return np.float64(value) if x.dtype == np.float64 else np.float32(value)
+
+
+def round_rule(array: Callable) -> Callable:
+    """Returns the `cuda` rule of `round`.
+
+    Integers, and more places than a float32 can count, are left to the array rule `array`.
+    """
+
+    def rule(x, *, decimals):
+        xp = np if isinstance(x, (np.ndarray, np.generic)) else Device("cuda").xp
+        floats = x.dtype.kind == "f" or x.dtype == BFLOAT16
+        if isinstance(x, np.generic) or not floats or abs(decimals) > 30:
+            return array(xp, x, decimals=decimals)
+        name = "Round" if decimals >= 0 else "RoundTens"
+        return _apply_binary(name, x, number_like(10.0 ** abs(decimals), x), x.dtype)
+
+    return rule
+
+
+def leaky_relu_rule(array: Callable) -> Callable:
+    """Returns the `cuda` rule of `leaky_relu`; `array` computes NumPy scalars."""
+
+    def rule(x, *, slope):
+        if isinstance(x, np.generic):
+            return array(np, x, slope=slope)
+        return _apply_binary("LeakyRelu", x, number_like(slope, x), x.dtype)
+
+    return rule
+
+
+def elu_rule(array: Callable) -> Callable:
+    """Returns the `cuda` rule of `elu`; `array` computes NumPy scalars.
+
+    The public ops scale either the result (`elu`, `selu`) or the exponent (`celu`); both at once,
+    which only a direct use of the primitive can ask for, is left to the array rule.
+    """
+
+    def rule(x, *, alpha, scale, rate):
+        xp = np if isinstance(x, (np.ndarray, np.generic)) else Device("cuda").xp
+        if isinstance(x, np.generic) or (rate != 1 and scale != 1):
+            return array(xp, x, alpha=alpha, scale=scale, rate=rate)
+        name, second = ("Elu", scale) if rate == 1 else ("Celu", rate)
+        return _apply_ternary(name, x, number_like(alpha, x), number_like(second, x), x.dtype)
+
+    return rule
+
+
+def gelu_rule(array: Callable, gradient: bool) -> Callable:
+    """Returns the `cuda` rule of `gelu` or, with `gradient`, of `gelu_grad(g, x)`."""
+
+    def rule(*xs, approximate):
+        name = ("gelu_tanh" if approximate else "gelu") + ("_grad" if gradient else "")
+        host = lambda *numbers: array(np, *numbers, approximate=approximate)  # noqa: E731
+        return (binary_rule if gradient else unary_rule)(name, host)(*xs)
+
+    return rule
+
+
+def nextafter_rule(array: Callable) -> Callable:
+    """Returns the `cuda` rule of `nextafter`; neighbours of 16-bit floats by the array rule."""
+    kernel = binary_rule("nextafter", lambda x1, x2: array(np, x1, x2))
+
+    def rule(x1, x2):
+        if x1.dtype.itemsize >= 4:
+            return kernel(x1, x2)
+        like = x2 if isinstance(x1, np.generic) else x1
+        xp = np if isinstance(like, (np.ndarray, np.generic)) else Device("cuda").xp
+        return array(xp, x1, x2)
+
+    return rule

@@ -16,10 +16,11 @@ from gpunet.ops.reduce import (
     reduced_count,
     reduced_shape,
     reduction,
+    same,
     same_type,
     sum_primitive,
 )
-from gpunet.ops.reduce_launch import reduction_rule
+from gpunet.ops.reduce_launch import on_arrays, reduction_rule
 from gpunet.ops.rows import as_rows, row_max
 from gpunet.ops.shape import broadcast_to, one_axis
 
@@ -53,8 +54,8 @@ def _extremum_vjp(g, x, y, axis, keepdims):
 
 _FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 max_primitive, min_primitive = _extremum("max"), _extremum("min")
-max_primitive.cuda(reduction_rule("Max", lambda dtype: dtype))
-min_primitive.cuda(reduction_rule("Min", lambda dtype: dtype))
+max_primitive.cuda(on_arrays(reduction_rule("Max", same), max_primitive.rules["array"]))
+min_primitive.cuda(on_arrays(reduction_rule("Min", same), min_primitive.rules["array"]))
 
 
 def _on_cpu(reduce, rows):
@@ -97,6 +98,9 @@ def _logical(name):
 
 
 any_primitive, all_primitive = _logical("any"), _logical("all")
+for _primitive, _operation in ((any_primitive, "Any"), (all_primitive, "All")):
+    _rule = reduction_rule(_operation, lambda dtype: np.dtype(bool))
+    _primitive.cuda(on_arrays(_rule, _primitive.rules["array"]))
 
 
 def _position(name):
@@ -117,6 +121,9 @@ def _position(name):
 
 
 argmax_primitive, argmin_primitive = _position("argmax"), _position("argmin")
+for _primitive, _operation in ((argmax_primitive, "Argmax"), (argmin_primitive, "Argmin")):
+    _rule = reduction_rule(_operation, lambda dtype: np.dtype(np.int32))
+    _primitive.cuda(on_arrays(_rule, _primitive.rules["array"]))
 
 # -- the public functions -----------------------------------------------------------------------
 

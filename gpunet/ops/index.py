@@ -12,13 +12,14 @@ from gpunet.core.trace import Symbol
 from gpunet.dtypes import BFLOAT16
 from gpunet.errors import DTypeError, ShapeError, TraceError, received
 from gpunet.ops.accumulate import add_at, sum_rows
+from gpunet.ops.index_launch import ARRAY, gather_item_rule, take_along_rule, take_rule
+from gpunet.ops.scatter_launch import add_along_rule, index_add_rule, scatter_item_rule
 from gpunet.ops.shape import broadcast_to, one_axis, ravel
 
 __all__ = ["get_item", "nonzero", "take", "take_along_axis"]
 
 _FLOAT32 = np.dtype(np.float32)
 _HALVES = (np.dtype(np.float16), BFLOAT16)
-_ARRAY = "array"  # stands in a key for the next index tensor
 
 # -- basic indexing: views ----------------------------------------------------------------------
 
@@ -48,7 +49,7 @@ def _slices(key):
 def _plain(key, indices):
     arrays = iter(indices)
     return tuple(
-        [slice(*k) if type(k) is tuple else next(arrays) if k == _ARRAY else k for k in key]
+        [slice(*k) if type(k) is tuple else next(arrays) if k == ARRAY else k for k in key]
     )
 
 
@@ -68,6 +69,7 @@ def _item_shape(shape, key):
 
 gather_item_primitive = Primitive("gather_item(x, *indices, key) -> y")
 gather_item_primitive.array(lambda xp, x, *indices, key: x[_plain(key, indices)])
+gather_item_primitive.cuda(gather_item_rule)
 gather_item_primitive.vjp(
     lambda g, x_shape, indices, key: (
         scatter_item_primitive(g, *indices, key=key, shape=x_shape),
@@ -78,6 +80,7 @@ gather_item_primitive.vjp(
 # Zeros, with elements added where the key says: the gradient of gather_item.
 scatter_item_primitive = Primitive("scatter_item(x, *indices, key, shape) -> y")
 scatter_item_primitive.infer(lambda x, *indices, key, shape: Symbol(shape, x.dtype))
+scatter_item_primitive.cuda(scatter_item_rule)
 scatter_item_primitive.vjp(
     lambda g, indices, key, shape: (
         gather_item_primitive(g, *indices, key=key),
@@ -89,7 +92,7 @@ scatter_item_primitive.vjp(
 @gather_item_primitive.infer
 def _(x, *indices, key):
     joint = np.broadcast_shapes(*[i.shape for i in indices])
-    chosen = [i for i, k in enumerate(key) if k == _ARRAY or type(k) is int]
+    chosen = [i for i, k in enumerate(key) if k == ARRAY or type(k) is int]
     together = chosen[-1] - chosen[0] == len(chosen) - 1
     # Indices that stand together leave their axes in place; else the joint axes go first.
     before = key[: chosen[0]] if together else ()
@@ -144,7 +147,7 @@ def get_item(x, key):
     key, indices = _parse(key, x)
     if not indices:
         return item_primitive(x, key=key)
-    if len(indices) == 1 and key[-1] == _ARRAY and all(k == _EVERYTHING for k in key[:-1]):
+    if len(indices) == 1 and key[-1] == ARRAY and all(k == _EVERYTHING for k in key[:-1]):
         return take_primitive(x, indices[0], axis=len(key) - 1)
     return gather_item_primitive(x, *indices, key=key)
 
@@ -201,7 +204,7 @@ def _parse(key, x):
             axis += 1
         else:
             found = _mask_indices(k, shape[axis:]) if k.dtype == bool else [k]
-            plain += [_ARRAY] * len(found)
+            plain += [ARRAY] * len(found)
             indices += found
             axis += len(found)
     return tuple(plain), indices
@@ -283,6 +286,7 @@ def concrete(x: Tensor, what: str) -> Any:
 
 take_primitive = Primitive("take(x, indices, *, axis) -> y")
 take_primitive.array(lambda xp, x, indices, axis: xp.take(x, indices, axis))
+take_primitive.cuda(take_rule)
 take_primitive.vjp(
     lambda g, x_shape, indices, axis: (
         index_add_primitive(g, indices, axis=axis, length=x_shape[axis]),
@@ -292,6 +296,7 @@ take_primitive.vjp(
 
 # Sums slices into those of zeros that the indices name: the gradient of take.
 index_add_primitive = Primitive("index_add(x, indices, *, axis, length) -> y")
+index_add_primitive.cuda(index_add_rule)
 index_add_primitive.vjp(
     lambda g, indices, axis, length: (take_primitive(g, indices, axis=axis), None)
 )
@@ -342,7 +347,8 @@ def take(x, indices, axis=None):
         Tensor of shape `x.shape[:axis] + indices.shape + x.shape[axis + 1:]`.
 
     Raises:
-        ShapeError: If an index is out of range (on CUDA devices it wraps around).
+        ShapeError: If an index is out of range (on CUDA devices and the emulator it
+            wraps around: nothing waits there to look).
         DTypeError: If the indices are no integers.
 
     Example:
@@ -374,6 +380,7 @@ def integers(indices: Any, x: Tensor, name: str = "indices") -> Tensor:
 along_primitive = Primitive("take_along_axis(x, indices, *, axis) -> y")
 along_primitive.array(lambda xp, x, indices, axis: xp.take_along_axis(x, indices, axis))
 along_primitive.infer(lambda x, indices, axis: Symbol(indices.shape, x.dtype))
+along_primitive.cuda(take_along_rule)
 along_primitive.vjp(
     lambda g, x_shape, indices, axis: (
         add_along_primitive(g, indices, axis=axis, length=x_shape[axis]),
@@ -383,6 +390,7 @@ along_primitive.vjp(
 
 # Adds elements to zeros, each at its index along the axis: the gradient of take_along_axis.
 add_along_primitive = Primitive("add_along_axis(x, indices, *, axis, length) -> y")
+add_along_primitive.cuda(add_along_rule)
 add_along_primitive.vjp(
     lambda g, indices, axis, length: (along_primitive(g, indices, axis=axis), None)
 )

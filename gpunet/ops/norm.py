@@ -13,9 +13,18 @@ from gpunet.core.tensor import Tensor
 from gpunet.core.trace import Symbol
 from gpunet.errors import ShapeError
 from gpunet.ops.elementwise import cast_to
+from gpunet.ops.norm_launch import (
+    layer_norm_grad_rule,
+    layer_norm_rule,
+    residual_layer_norm_grad_rule,
+    residual_layer_norm_rule,
+    residual_rms_norm_grad_rule,
+    residual_rms_norm_rule,
+    rms_norm_grad_rule,
+    rms_norm_rule,
+)
 from gpunet.ops.precision import is_half, statistics_dtype
 from gpunet.ops.reduce import sum
-from gpunet.ops.row_launch import layer_norm_grad_rule, layer_norm_rule
 from gpunet.ops.rows import as_rows, column_sum, row_dot, row_sum
 from gpunet.ops.shape import expand_dims
 
@@ -174,6 +183,8 @@ def _total(x, axes):
 
 rms_norm = Primitive("rms_norm(x, scale, *, epsilon) -> y, rstd")
 rms_norm_grad = Primitive("rms_norm_grad(g, g_rstd, x, scale, rstd) -> dx, dscale")
+rms_norm.cuda(rms_norm_rule)
+rms_norm_grad.cuda(rms_norm_grad_rule)
 
 
 @rms_norm.infer
@@ -240,3 +251,97 @@ def _(g, g_rstd, x, scale, rstd):
     dx = rstd * (d - hat * second)
     dscale = _total(gy * hat, tuple(range(x.ndim - 1)))
     return cast_to(dx, x.dtype), cast_to(dscale, scale.dtype)
+
+
+# -- with the residual connection before it: total = x + residual is what is normalised ------------
+
+# Before `total` is rounded: of halves, y has the digits that the sum in float32 has.
+
+residual_layer_norm = Primitive(
+    "residual_layer_norm(x, residual, scale, offset, *, epsilon) -> y, total, mean, rstd"
+)
+residual_layer_norm_grad = Primitive(
+    "residual_layer_norm_grad(g, g_total, g_mean, g_rstd, total, scale, mean, rstd)"
+    " -> dx, dscale, doffset"
+)
+residual_rms_norm = Primitive("residual_rms_norm(x, residual, scale, *, epsilon) -> y, total, rstd")
+residual_rms_norm_grad = Primitive(
+    "residual_rms_norm_grad(g, g_total, g_rstd, total, scale, rstd) -> dx, dscale"
+)
+residual_layer_norm.cuda(residual_layer_norm_rule)
+residual_layer_norm_grad.cuda(residual_layer_norm_grad_rule)
+residual_rms_norm.cuda(residual_rms_norm_rule)
+residual_rms_norm_grad.cuda(residual_rms_norm_grad_rule)
+
+
+def _check_residual(x, residual):
+    if residual.shape != x.shape or residual.dtype != x.dtype:
+        raise ShapeError("x and residual must have one shape and one dtype")
+
+
+@residual_layer_norm.composite
+def _(x, residual, scale, offset, epsilon):
+    _check_residual(x, residual)
+    total = wide_tensor(x) + wide_tensor(residual)
+    vectors = wide_tensor(scale), wide_tensor(offset)
+    y, mean, rstd = layer_norm(total, *vectors, epsilon=epsilon)
+    return cast_to(y, x.dtype), cast_to(total, x.dtype), mean, rstd
+
+
+@residual_layer_norm.infer
+def _(x, residual, scale, offset, epsilon):
+    _check_residual(x, residual)
+    _check(x, scale, offset)
+    rows = [Symbol(x.shape[:-1], statistics_dtype(x.dtype)) for _ in range(2)]
+    return Symbol(x.shape, x.dtype), Symbol(x.shape, x.dtype), *rows
+
+
+@residual_layer_norm.vjp
+def _(g, total, scale, mean, rstd, epsilon):
+    dx, dscale, doffset = residual_layer_norm_grad(*g, total, scale, mean, rstd)
+    return dx, dx, dscale, doffset
+
+
+@residual_layer_norm_grad.infer
+def _(g, g_total, g_mean, g_rstd, total, scale, mean, rstd):
+    vectors = Symbol(scale.shape, scale.dtype), Symbol(scale.shape, total.dtype)
+    return Symbol(total.shape, total.dtype), *vectors
+
+
+@residual_layer_norm_grad.composite
+def _(g, g_total, g_mean, g_rstd, total, scale, mean, rstd):
+    dx, dscale, doffset = layer_norm_grad(g, g_mean, g_rstd, total, scale, mean, rstd)
+    return dx + g_total, dscale, doffset
+
+
+@residual_rms_norm.composite
+def _(x, residual, scale, epsilon):
+    _check_residual(x, residual)
+    total = wide_tensor(x) + wide_tensor(residual)
+    y, rstd = rms_norm(total, wide_tensor(scale), epsilon=epsilon)
+    return cast_to(y, x.dtype), cast_to(total, x.dtype), rstd
+
+
+@residual_rms_norm.infer
+def _(x, residual, scale, epsilon):
+    _check_residual(x, residual)
+    _check(x, scale)
+    rstd = Symbol(x.shape[:-1], statistics_dtype(x.dtype))
+    return Symbol(x.shape, x.dtype), Symbol(x.shape, x.dtype), rstd
+
+
+@residual_rms_norm.vjp
+def _(g, total, scale, rstd, epsilon):
+    dx, dscale = residual_rms_norm_grad(*g, total, scale, rstd)
+    return dx, dx, dscale
+
+
+@residual_rms_norm_grad.infer
+def _(g, g_total, g_rstd, total, scale, rstd):
+    return Symbol(total.shape, total.dtype), Symbol(scale.shape, scale.dtype)
+
+
+@residual_rms_norm_grad.composite
+def _(g, g_total, g_rstd, total, scale, rstd):
+    dx, dscale = rms_norm_grad(g, g_rstd, total, scale, rstd)
+    return dx + g_total, dscale

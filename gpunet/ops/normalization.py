@@ -4,7 +4,7 @@ import math
 
 from gpunet import config
 from gpunet.core.symbolic import public
-from gpunet.core.tensor import Tensor, as_tensor
+from gpunet.core.tensor import as_tensor
 from gpunet.errors import ArgumentError, ShapeError, received
 from gpunet.ops.batch_norm import batch_norm_inference, batch_norm_train
 from gpunet.ops.elementwise import (
@@ -17,6 +17,7 @@ from gpunet.ops.elementwise import (
     rsqrt,
     square,
 )
+from gpunet.ops.group_norm import constant_vector, group_norm
 from gpunet.ops.norm import layer_norm, rms_norm, wide_tensor
 from gpunet.ops.precision import is_half
 from gpunet.ops.reduce import axis_tuple, sum
@@ -31,12 +32,6 @@ __all__ = [
     "normalize",
     "rms_normalization",
 ]
-
-
-def constant_vector(value: float, length: int, like: Tensor) -> Tensor:
-    """Returns a vector of one value on the device and in the dtype of a tensor."""
-    with like.device.activate():
-        return Tensor(like.device.xp.full(length, value, like.dtype), like.device)
 
 
 def _vector(v, value, shape, x):
@@ -183,17 +178,11 @@ def group_normalization(
         raise ArgumentError(
             "`groups` must divide the channels. " + received(groups=groups, channels=channels)
         )
-    moved = moveaxis(x, axis, 1)
-    rows = reshape(moved, (x.shape[0], groups, math.prod(moved.shape[1:]) // groups))
-    one, zero = constant_vector(1.0, rows.shape[-1], x), constant_vector(0.0, rows.shape[-1], x)
-    y = moveaxis(
-        reshape(layer_norm(rows, one, zero, epsilon=float(epsilon))[0], moved.shape), 1, axis
-    )
-    broad = [1] * x.ndim
-    broad[axis] = channels
-    if gamma is not None:
-        y = y * reshape(_vector(gamma, 1.0, (channels,), x), broad)
-    return y if beta is None else y + reshape(_vector(beta, 0.0, (channels,), x), broad)
+    last = axis == x.ndim - 1
+    scale, offset = _vector(gamma, 1.0, (channels,), x), _vector(beta, 0.0, (channels,), x)
+    moved = x if last else moveaxis(x, axis, -1)
+    y = group_norm(moved, scale, offset, groups=groups, epsilon=float(epsilon))[0]
+    return y if last else moveaxis(y, -1, axis)
 
 
 @public

@@ -16,6 +16,13 @@ from gpunet.core.trace import Symbol
 from gpunet.errors import ShapeError, received
 from gpunet.ops.elementwise import floating
 from gpunet.ops.im2col import samples_at_once
+from gpunet.ops.pool_launch import (
+    average_pool_grad_rule,
+    average_pool_rule,
+    max_pool_grad_rule,
+    max_pool_rule,
+    max_pool_take_rule,
+)
 from gpunet.ops.precision import widened
 from gpunet.ops.spatial import (
     channels_back,
@@ -246,6 +253,18 @@ def _(g, sizes, window, strides, padding):
 @average_pool_grad.vjp
 def _(h, sizes, window, strides, padding):
     return average_pool_primitive(h, window=window, strides=strides, padding=padding)
+
+
+# -- their kernels ------------------------------------------------------------------------------
+
+for _primitive, _rule in (
+    (max_pool_primitive, max_pool_rule),
+    (max_pool_grad, max_pool_grad_rule),
+    (max_pool_take, max_pool_take_rule),
+    (average_pool_primitive, average_pool_rule),
+    (average_pool_grad, average_pool_grad_rule),
+):
+    _primitive.cuda(_rule(_primitive.rules["array"]))
 
 
 # -- the public ops -----------------------------------------------------------------------------

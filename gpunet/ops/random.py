@@ -13,16 +13,24 @@ from typing import Any
 import numpy as np
 
 from gpunet.backend import rng
-from gpunet.backend.device import Device
 from gpunet.core.primitive import Primitive
 from gpunet.core.trace import Symbol
 from gpunet.dtypes import BFLOAT16, numpy_dtype
 from gpunet.errors import ShapeError, received
-from gpunet.ops.elementwise import cast_to, cos, log1p, sin, sqrt
+from gpunet.ops.elementwise import cast_to, clip, cos, floor, log1p, sin, sqrt
 from gpunet.ops.index import get_item
 from gpunet.ops.precision import is_half, statistics_dtype
-from gpunet.ops.row_launch import dropout_rule, uniform_rule
+from gpunet.ops.random_launch import (
+    dropout_rule,
+    integers_rule,
+    normal_rule,
+    permutation_rule,
+    truncated_normal_rule,
+    uniform_rule,
+)
 from gpunet.ops.shape import concatenate, reshape
+from gpunet.ops.sort import argsort
+from gpunet.ops.special import erfinv
 
 __all__: list[str] = []
 
@@ -66,10 +74,7 @@ def _(seed, shape, dtype):
 @random_uniform.cuda
 def _(seed, shape, dtype):
     _check_seed(seed)
-    dtype = numpy_dtype(dtype)
-    xp = np if isinstance(seed, np.ndarray) else Device("cuda").xp
-    drawn = uniform_rule(seed, shape=shape, dtype=np.float32 if is_half(dtype) else dtype)
-    return _truncated(xp, drawn, dtype)
+    return uniform_rule(seed, shape, dtype)
 
 
 @random_uniform.array
@@ -157,6 +162,85 @@ def _(seed, shape, dtype):
     return y.reshape(-1)[:size].reshape(shape).astype(dtype, copy=False)
 
 
+@random_normal.cuda
+def _(seed, shape, dtype):
+    _check_seed(seed)
+    return normal_rule(seed, shape, dtype)
+
+
+# -- truncated normal, integers -------------------------------------------------------------------
+
+_SQRT_2 = math.sqrt(2.0)
+_WITHIN_TWO = math.erf(_SQRT_2)  # the probability of less than two standard deviations
+
+random_truncated_normal = Primitive("random_truncated_normal(seed, *, shape, dtype) -> y")
+
+
+@random_truncated_normal.infer
+def _(seed, shape, dtype):
+    _check_seed(seed)
+    return Symbol(shape, dtype)
+
+
+@random_truncated_normal.composite
+def _(seed, shape, dtype):
+    """The inverse of the cumulative distribution at uniform numbers: nothing is drawn twice."""
+    dtype = numpy_dtype(dtype)
+    u = random_uniform(seed, shape=shape, dtype=statistics_dtype(dtype).name)
+    z = erfinv(u * (2 * _WITHIN_TWO) - _WITHIN_TWO) * _SQRT_2
+    return cast_to(clip(z, -2.0, 2.0), dtype)
+
+
+@random_truncated_normal.cuda
+def _(seed, shape, dtype):
+    _check_seed(seed)
+    return truncated_normal_rule(seed, shape, dtype)
+
+
+random_integers = Primitive("random_integers(seed, *, shape, dtype, low, high) -> y")
+
+
+@random_integers.infer
+def _(seed, shape, dtype, low, high):
+    _check_seed(seed)
+    return Symbol(shape, dtype)
+
+
+@random_integers.composite
+def _(seed, shape, dtype, low, high):
+    u = random_uniform(seed, shape=shape, dtype="float64")
+    span = float(high) - float(low)
+    return cast_to(floor(u * span) + float(low), numpy_dtype(dtype))
+
+
+@random_integers.cuda
+def _(seed, shape, dtype, low, high):
+    _check_seed(seed)
+    return integers_rule(seed, shape, dtype, low, high)
+
+
+# -- permutations ---------------------------------------------------------------------------------
+
+random_permutation = Primitive("random_permutation(seed, *, length) -> y")
+
+
+@random_permutation.infer
+def _(seed, length):
+    _check_seed(seed)
+    return Symbol((length,), np.dtype(np.int32))
+
+
+@random_permutation.composite
+def _(seed, length):
+    return argsort(random_uniform(seed, shape=(length,), dtype="float64"))
+
+
+@random_permutation.cuda
+def _(seed, length):
+    _check_seed(seed)
+    return permutation_rule(seed, length)
+
+
 # -- dropout --------------------------------------------------------------------------------------
 
 dropout = Primitive("dropout(x, seed, *, rate, shape) -> y")
@@ -191,10 +275,7 @@ def _(x, seed, rate, shape):
 @dropout.cuda
 def _(x, seed, rate, shape):
     _check_seed(seed)
-    if shape == x.shape:
-        return dropout_rule(x, seed, rate=rate)
-    xp = np if isinstance(x, np.ndarray) else Device("cuda").xp
-    return dropout.rules["array"](xp, x, seed, rate, shape)
+    return dropout_rule(x, seed, rate, shape)
 
 
 @dropout.array

@@ -16,6 +16,12 @@ from gpunet.ops.index import get_item
 from gpunet.ops.parts import split
 from gpunet.ops.precision import widened, widened_composite
 from gpunet.ops.products import matmul
+from gpunet.ops.recurrent_launch import (
+    gru_gates_grad_rule,
+    gru_gates_rule,
+    gru_sequence_grad_rule,
+    gru_sequence_rule,
+)
 from gpunet.ops.recurrent_lstm import column, masks_of, previous
 from gpunet.ops.reduce import sum
 from gpunet.ops.shape import concatenate, stack, transpose
@@ -31,6 +37,8 @@ def _sigmoid(xp, x):
 
 gru_gates = Primitive("gru_gates(x, r, h) -> h_new, gates")
 gru_gates_grad = Primitive("gru_gates_grad(g_h, g_gates, r, h, gates) -> dx, dr, dh")
+gru_gates.cuda(gru_gates_rule)
+gru_gates_grad.cuda(gru_gates_grad_rule)
 
 
 @gru_gates.infer
@@ -94,6 +102,8 @@ gru_sequence_grad = Primitive(
     "gru_sequence_grad(g_h, g_gates, h0, kernel, bias, h, gates, *mask, reset_after)"
     " -> dx, dh0, dkernel, dbias"
 )
+gru_sequence.cuda(gru_sequence_rule)
+gru_sequence_grad.cuda(gru_sequence_grad_rule)
 
 
 @gru_sequence.infer

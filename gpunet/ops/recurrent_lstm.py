@@ -20,6 +20,12 @@ from gpunet.ops.index import get_item
 from gpunet.ops.parts import split
 from gpunet.ops.precision import widened, widened_composite
 from gpunet.ops.products import matmul
+from gpunet.ops.recurrent_launch import (
+    lstm_gates_grad_rule,
+    lstm_gates_rule,
+    lstm_sequence_grad_rule,
+    lstm_sequence_rule,
+)
 from gpunet.ops.shape import concatenate, reshape, stack, transpose
 
 __all__: list[str] = []
@@ -40,6 +46,8 @@ def _cuts(xp, a, units):
 
 lstm_gates = Primitive("lstm_gates(z, c) -> h, c_new, gates")
 lstm_gates_grad = Primitive("lstm_gates_grad(g_h, g_c, g_gates, c, c_new, gates) -> dz, dc")
+lstm_gates.cuda(lstm_gates_rule)
+lstm_gates_grad.cuda(lstm_gates_grad_rule)
 
 
 @lstm_gates.infer
@@ -111,6 +119,8 @@ lstm_sequence_grad = Primitive(
     "lstm_sequence_grad(g_h, g_c, g_gates, h0, c0, kernel, h, c, gates, *mask)"
     " -> dz, dh0, dc0, dkernel"
 )
+lstm_sequence.cuda(lstm_sequence_rule)
+lstm_sequence_grad.cuda(lstm_sequence_grad_rule)
 
 
 @lstm_sequence.infer

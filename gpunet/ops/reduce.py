@@ -27,7 +27,7 @@ from gpunet.ops.elementwise import (
     sqrt,
 )
 from gpunet.ops.index import item_primitive
-from gpunet.ops.reduce_launch import mean_rule, reduction_rule, sum_to_rule
+from gpunet.ops.reduce_launch import mean_rule, on_arrays, reduction_rule, sum_to_rule
 from gpunet.ops.shape import (
     broadcast_primitive,
     broadcast_to,
@@ -167,11 +167,6 @@ def _ones(n, dtype):
     return _ONES[dtype][:n] if n <= 65536 else np.ones(n, dtype)
 
 
-sum_primitive.cuda(reduction_rule("Sum", lambda dtype: _SUMS.get(dtype, dtype)))
-mean_primitive.cuda(mean_rule)
-sum_to_primitive.cuda(sum_to_rule)
-
-
 @sum_primitive.infer
 def _(x, axis, keepdims):
     return Symbol(reduced_shape(x.shape, axis, keepdims), _SUMS.get(x.dtype, x.dtype))
@@ -219,6 +214,19 @@ def _(x, shape):
     return Symbol(shape, x.dtype)
 
 
+def same(dtype: np.dtype) -> np.dtype:
+    """The dtype of most reductions' results: that of their operand."""
+    return dtype
+
+
+for _primitive, _rule in (
+    (sum_primitive, reduction_rule("Sum", lambda dtype: _SUMS.get(dtype, dtype))),
+    (mean_primitive, mean_rule),
+    (sum_to_primitive, sum_to_rule),
+):
+    _primitive.cuda(on_arrays(_rule, _primitive.rules["array"]))
+
+
 # -- variance -----------------------------------------------------------------------------------
 
 var_primitive = Primitive("var(x, *, axis, keepdims) -> y")
@@ -244,6 +252,11 @@ def _(x, axis, keepdims):
     return y if x.dtype is wide.dtype else y.astype(x.dtype)
 
 
+var_primitive.cuda(
+    on_arrays(reduction_rule("Variance", same, divide=True), var_primitive.rules["array"])
+)
+
+
 @var_primitive.vjp
 def _(g, x, axis, keepdims):
     factor = 2 * _reciprocal(reduced_count(x.shape, axis))
@@ -256,13 +269,15 @@ def _(g, x, axis, keepdims):
 # Its gradient is that of a tree of multiplications: exact at zeros, to any order.
 prod_primitive = Primitive("prod(x, *, axis, keepdims) -> y")
 prod_primitive.infer(same_type)
-prod_primitive.cuda(reduction_rule("Prod", lambda dtype: dtype))
 
 
 @prod_primitive.array
 def _(xp, x, axis, keepdims):
     wide = x.astype(_FLOAT32) if x.dtype in _HALVES else x
     return xp.prod(wide, axis, x.dtype if wide is x else None, keepdims=keepdims).astype(x.dtype)
+
+
+prod_primitive.cuda(on_arrays(reduction_rule("Prod", same), prod_primitive.rules["array"]))
 
 
 @prod_primitive.composite
@@ -307,6 +322,10 @@ def _(xp, x, axis, keepdims):
     y = xp.log(xp.maximum(total, 0)) + top
     return y.reshape(reduced_shape(x.shape, axis, keepdims)).astype(x.dtype)
 
+
+logsumexp_primitive.cuda(
+    on_arrays(reduction_rule("LogSumExp", same), logsumexp_primitive.rules["array"])
+)
 
 # -- the public functions -----------------------------------------------------------------------
 

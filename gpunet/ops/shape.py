@@ -15,6 +15,7 @@ from gpunet.core.trace import Symbol
 from gpunet.core.variable import standardize_shape
 from gpunet.dtypes import numpy_dtype, result_type
 from gpunet.errors import ArgumentError, ShapeError, received
+from gpunet.ops.copy_launch import concatenate_rule, stack_rule
 from gpunet.ops.elementwise import cast_to
 
 __all__ = [
@@ -60,6 +61,7 @@ sum_to_primitive.vjp(lambda g, x_shape, shape: broadcast_primitive(g, shape=x_sh
 
 concatenate_primitive = Primitive("concatenate(*xs, axis) -> y")
 concatenate_primitive.array(lambda xp, *xs, axis: xp.concatenate(xs, axis))
+concatenate_primitive.cuda(concatenate_rule)
 concatenate_primitive.vjp(
     lambda g, xs_shape, axis: split_primitive(
         g, axis=axis, sizes=tuple([shape[axis] for shape in xs_shape])
@@ -73,6 +75,7 @@ split_primitive.vjp(
 
 
 stack_primitive = Primitive("stack(*xs, axis) -> y")
+stack_primitive.cuda(stack_rule)
 stack_primitive.vjp(lambda g, axis: unstack_primitive(g, axis=axis))
 
 unstack_primitive = Primitive("unstack(x, *, axis) -> ys")

@@ -9,9 +9,9 @@ from gpunet.core.trace import Symbol
 from gpunet.ops.elementwise import exp, floating
 from gpunet.ops.precision import widened, widened_composite
 from gpunet.ops.reduce import sum
-from gpunet.ops.row_launch import softmax_rule
 from gpunet.ops.rows import as_rows, row_dot, row_sum, shifted_exp
 from gpunet.ops.shape import many_axes, moveaxis, one_axis, reshape
+from gpunet.ops.softmax_launch import softmax_rule
 
 __all__ = ["log_softmax", "softmax"]
 

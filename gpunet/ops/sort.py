@@ -30,6 +30,7 @@ from gpunet.ops.index import (
 )
 from gpunet.ops.reduce import sum_primitive
 from gpunet.ops.shape import expand_dims, one_axis, ravel
+from gpunet.ops.top_k_launch import top_k_rule
 
 __all__ = [
     "argpartition",
@@ -91,6 +92,9 @@ def _(x, k):
 def _(xp, x, k):
     indices = _descending(xp, _comparable(x), k)
     return xp.take_along_axis(x, indices, -1), indices.astype(np.int32)
+
+
+top_k_primitive.cuda(top_k_rule(top_k_primitive.rules["array"]))
 
 
 def _descending(xp, x, k):

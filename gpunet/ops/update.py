@@ -1,7 +1,9 @@
 """Optimizer steps as fused ops: one primitive moves one weight and its slots by one step.
 
 16-bit weights are computed in float32 and rounded once. `learning_rate` and `step` are scalar
-tensors, because they change from step to step; what does not change is an attribute.
+tensors, because they change from step to step; what does not change is an attribute. A last scalar
+`scale`, which may be left out, multiplies the gradient: it clips it, or takes the scale of the loss
+away, without a pass over the gradients of its own.
 """
 
 import functools
@@ -16,9 +18,19 @@ from gpunet.core.primitive import Primitive
 from gpunet.core.tensor import Tensor
 from gpunet.core.trace import Symbol
 from gpunet.dtypes import BFLOAT16
-from gpunet.ops.elementwise import cast_to, maximum, multiply, power, sqrt, square
+from gpunet.ops.elementwise import cast_to, maximum, multiply, power, sign, sqrt, square
 from gpunet.ops.reduce import sum as sum_op
-from gpunet.ops.update_launch import adam_rule, momentum_rule, rmsprop_rule, sgd_rule
+from gpunet.ops.update_launch import (
+    adam_rule,
+    all_finite_rule,
+    average_rule,
+    group_rule,
+    lion_rule,
+    momentum_rule,
+    rmsprop_rule,
+    sgd_rule,
+    sum_squares_rule,
+)
 
 __all__: list[str] = []  # primitives for `gpunet.optimizers`; `keras.ops` has no such names
 
@@ -64,12 +76,14 @@ def _tiled(update: Callable) -> Callable:
     results into `outs`; so a step allocates its results and nothing else.
     """
 
-    def rule(*inputs, count, slots, **attributes):
+    def rule(*inputs, count, slots, numbers=1, **attributes):
         arrays, scalars = inputs[:count], [float(x) for x in inputs[count:]]
         w = arrays[0]
+        if len(scalars) > numbers:
+            arrays = w, np.multiply(arrays[1], scalars.pop(), dtype=_wide(w.dtype)), *arrays[2:]
         if w.dtype in _HALVES:
             wide = [np.asarray(x, np.float32) for x in arrays]
-            outs = rule(*wide, *inputs[count:], count=count, slots=slots, **attributes)
+            outs = rule(*wide, *scalars, count=count, slots=slots, numbers=numbers, **attributes)
             rounded = [y.astype(w.dtype) for y in (outs if slots else (outs,))]
             return tuple(rounded) if slots else rounded[0]
         shape, size = w.shape, w.size
@@ -95,20 +109,24 @@ def _tiled(update: Callable) -> Callable:
     return rule
 
 
+def _scaled(g, scale):
+    return multiply(g, scale[0]) if scale else g
+
+
 def _decayed(w, learning_rate, weight_decay):
     return w * (1.0 - learning_rate * weight_decay) if weight_decay else w
 
 
 # -- SGD ----------------------------------------------------------------------------------------
 
-sgd_update = Primitive("sgd_update(w, g, learning_rate, *, weight_decay) -> new_w")
+sgd_update = Primitive("sgd_update(w, g, learning_rate, *scale, weight_decay) -> new_w")
 sgd_update.infer(_same_as("w"))
 
 
 @sgd_update.composite
 @_in_float32
-def _(w, g, learning_rate, weight_decay):
-    return _decayed(w, learning_rate, weight_decay) - g * learning_rate
+def _(w, g, learning_rate, *scale, weight_decay):
+    return _decayed(w, learning_rate, weight_decay) - _scaled(g, scale) * learning_rate
 
 
 @_tiled
@@ -126,15 +144,16 @@ sgd_update.cpu(functools.partial(_sgd, count=2, slots=0))
 sgd_update.cuda(sgd_rule)
 
 momentum_update = Primitive(
-    "momentum_update(w, g, m, learning_rate, *, momentum, nesterov, weight_decay) -> new_w, new_m"
+    "momentum_update(w, g, m, learning_rate, *scale, momentum, nesterov, weight_decay)"
+    " -> new_w, new_m"
 )
 momentum_update.infer(_same_as("w", "m"))
 
 
 @momentum_update.composite
 @_in_float32
-def _(w, g, m, learning_rate, momentum, nesterov, weight_decay):
-    step = g * learning_rate
+def _(w, g, m, learning_rate, *scale, momentum, nesterov, weight_decay):
+    step = _scaled(g, scale) * learning_rate
     m = m * momentum - step
     return _decayed(w, learning_rate, weight_decay) + (m * momentum - step if nesterov else m), m
 
@@ -163,14 +182,15 @@ momentum_update.cuda(momentum_rule)
 # -- RMSprop ------------------------------------------------------------------------------------
 
 rmsprop_update = Primitive(
-    "rmsprop_update(w, g, v, learning_rate, *, rho, epsilon, weight_decay) -> new_w, new_v"
+    "rmsprop_update(w, g, v, learning_rate, *scale, rho, epsilon, weight_decay) -> new_w, new_v"
 )
 rmsprop_update.infer(_same_as("w", "v"))
 
 
 @rmsprop_update.composite
 @_in_float32
-def _(w, g, v, learning_rate, rho, epsilon, weight_decay):
+def _(w, g, v, learning_rate, *scale, rho, epsilon, weight_decay):
+    g = _scaled(g, scale)
     v = v * rho + square(g) * (1.0 - rho)
     return _decayed(w, learning_rate, weight_decay) - g * learning_rate / sqrt(v + epsilon), v
 
@@ -198,7 +218,7 @@ rmsprop_update.cuda(rmsprop_rule)
 # -- Adam ---------------------------------------------------------------------------------------
 
 adam_update = Primitive(
-    "adam_update(w, g, m, v, learning_rate, step, *, beta_1, beta_2, epsilon, weight_decay)"
+    "adam_update(w, g, m, v, learning_rate, step, *scale, beta_1, beta_2, epsilon, weight_decay)"
     " -> new_w, new_m, new_v"
 )
 adam_update.infer(_same_as("w", "m", "v"))
@@ -206,8 +226,9 @@ adam_update.infer(_same_as("w", "m", "v"))
 
 @adam_update.composite
 @_in_float32
-def _(w, g, m, v, learning_rate, step, beta_1, beta_2, epsilon, weight_decay):
+def _(w, g, m, v, learning_rate, step, *scale, beta_1, beta_2, epsilon, weight_decay):
     """Kingma, Ba, 2014; the weight decay is that of Loshchilov, Hutter, 2017; `step` is from 1."""
+    g = _scaled(g, scale)
     corrected = sqrt(1.0 - power(beta_2, step)) / (1.0 - power(beta_1, step)) * learning_rate
     m = m + (g - m) * (1.0 - beta_1)
     v = v + (square(g) - v) * (1.0 - beta_2)
@@ -235,8 +256,46 @@ def _adam(outs, arrays, scratch, scalars, beta_1, beta_2, epsilon, weight_decay)
     np.subtract(w, scratch, new_w)
 
 
-adam_update.cpu(functools.partial(_adam, count=4, slots=2))
+adam_update.cpu(functools.partial(_adam, count=4, slots=2, numbers=2))
 adam_update.cuda(adam_rule)
+
+# -- Lion ---------------------------------------------------------------------------------------
+
+lion_update = Primitive(
+    "lion_update(w, g, m, learning_rate, *scale, beta_1, beta_2, weight_decay) -> new_w, new_m"
+)
+lion_update.infer(_same_as("w", "m"))
+
+
+@lion_update.composite
+@_in_float32
+def _(w, g, m, learning_rate, *scale, beta_1, beta_2, weight_decay):
+    """Chen et al., "Symbolic discovery of optimization algorithms", 2023."""
+    g = _scaled(g, scale)
+    direction = sign(m * beta_1 + g * (1.0 - beta_1))
+    new_m = m * beta_2 + g * (1.0 - beta_2)
+    return _decayed(w, learning_rate, weight_decay) - direction * learning_rate, new_m
+
+
+@_tiled
+def _lion(outs, arrays, scratch, scalars, beta_1, beta_2, weight_decay):
+    (new_w, new_m), (w, g, m), (rate,) = outs, arrays, scalars
+    np.multiply(m, beta_1, new_w)
+    np.multiply(g, 1.0 - beta_1, scratch)
+    new_w += scratch
+    np.sign(new_w, new_w)
+    new_w *= rate
+    np.multiply(m, beta_2, new_m)
+    np.multiply(g, 1.0 - beta_2, scratch)
+    new_m += scratch
+    if weight_decay:
+        np.multiply(w, 1.0 - rate * weight_decay, scratch)
+        w = scratch
+    np.subtract(w, new_w, new_w)
+
+
+lion_update.cpu(functools.partial(_lion, count=3, slots=1))
+lion_update.cuda(lion_rule)
 
 # -- many small weights at once -------------------------------------------------------------------
 
@@ -248,7 +307,7 @@ def _grouped(single: Primitive, count: int, scalars: int) -> Primitive:
     results are all weights, then the slots. On the CPU they are packed into one array, because for
     small weights the calls cost more than the numbers.
     """
-    signature = ", ".join(single.inputs[count:])
+    signature = ", ".join(single.inputs[count : count + scalars])
     attributes = ", ".join(single.attributes)
     group = Primitive(f"{single.name}s({signature}, *xs, {attributes}) -> ys")
 
@@ -280,6 +339,7 @@ def _grouped(single: Primitive, count: int, scalars: int) -> Primitive:
         results = results if count > 2 else (results,)
         return tuple([y[a:b].reshape(shape) for y in results for a, b, shape in places])
 
+    group.cuda(group_rule(single.rules["cuda"], count, scalars))
     return group
 
 
@@ -287,6 +347,7 @@ sgd_updates = _grouped(sgd_update, count=2, scalars=1)
 momentum_updates = _grouped(momentum_update, count=3, scalars=1)
 rmsprop_updates = _grouped(rmsprop_update, count=3, scalars=1)
 adam_updates = _grouped(adam_update, count=4, scalars=2)
+lion_updates = _grouped(lion_update, count=3, scalars=1)
 
 # -- clipping and averaging -----------------------------------------------------------------------
 
@@ -315,6 +376,19 @@ def _(*xs):
 
 
 sum_squares.infer(lambda *xs: Symbol((), _wide(xs[0].dtype)))
+sum_squares.cuda(sum_squares_rule)
+
+# Whether no element of any tensor is infinite or NaN: a boolean scalar, read by whoever scales the
+# loss. Nothing waits for it.
+all_finite = Primitive("all_finite(*xs) -> y")
+all_finite.infer(lambda *xs: Symbol((), np.dtype(bool)))
+all_finite.cuda(all_finite_rule)
+
+
+@all_finite.array
+def _(xp, *xs):
+    finite = [xp.isfinite(x).all() for x in xs]
+    return functools.reduce(xp.logical_and, finite[1:], xp.asarray(finite[0]))
 
 
 def clip_by_norm(x: Tensor, norm: Tensor, limit: float) -> Tensor:
@@ -330,6 +404,7 @@ def global_norm(xs: list[Tensor]) -> Tensor:
 
 average_update = Primitive("average_update(average, w, *, momentum) -> new_average")
 average_update.infer(lambda average, w, momentum: Symbol(average.shape, average.dtype))
+average_update.cuda(average_rule)
 
 
 @average_update.composite

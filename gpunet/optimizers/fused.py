@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from gpunet.core.primitive import REGISTRY
-from gpunet.core.state import state
 from gpunet.core.tensor import Tensor, as_tensor
 from gpunet.core.variable import Variable
 from gpunet.ops.elementwise import cast_to
-from gpunet.optimizers.optimizer import Optimizer
+from gpunet.optimizers.optimizer import Optimizer, clip_factor
 from gpunet.optimizers.slots import read_all, set_all, step_inputs
 
 SMALL = 8192  # elements: above, the numbers cost more than the calls
@@ -28,6 +27,7 @@ class FusedOptimizer(Optimizer):
     """Base class of optimizers with a fused op; subclasses say which in `_fused`."""
 
     _number: Tensor | None = None  # of the step being made
+    _scale: tuple[Tensor, ...] = ()  # what its gradients are still to be multiplied by
     _known_grouping: tuple | None = None
 
     def _fused(self) -> Fused | None:
@@ -56,6 +56,7 @@ class FusedOptimizer(Optimizer):
             g,
             *[slot.value for slot in slots],
             *scalars,
+            *self._scale,
             weight_decay=self._decay_of(variable),
             **fused.attributes,
         )
@@ -73,21 +74,30 @@ class FusedOptimizer(Optimizer):
             self._number = self._step_number()  # once, not once for each variable
         try:
             left: Sequence[int] = range(len(grads))
-            if fused is not None and state.graph is None and self._has_own_step():
+            if fused is not None and self._has_own_step():
                 left = self._update_small(fused, grads, trainable_variables, learning_rate)
             for i in left:
                 self.update_step(grads[i], trainable_variables[i], learning_rate)
         finally:
-            self._number = None
+            self._number, self._scale = None, ()
+
+    def _clip_gradients(self, grads):
+        """Clips; where a kernel makes the step, it takes the factor of `global_clipnorm` along.
+
+        So the gradients are not read and written once more.
+        """
+        if self.global_clipnorm and self._has_own_step() and self._fused() is not None:
+            present = [as_tensor(g) for g in grads]
+            if all(g.device.kind != "cpu" for g in present):
+                self._scale = (clip_factor(present, self.global_clipnorm),)
+                return grads
+        return super()._clip_gradients(grads)
 
     def _has_own_step(self):
         return type(self).update_step is FusedOptimizer.update_step
 
     def _update_small(self, fused, grads, variables, learning_rate):
-        """Updates small variables on the CPU by one op a dtype; returns which are left.
-
-        In a graph every variable has its own op, for the compiler to place.
-        """
+        """Updates small variables on the CPU by one op a dtype; returns which are left."""
         groups, left = self._grouping(variables)
         for dtype, decay, members in groups:
             of_group = [grads[i] for i in members], [variables[i] for i in members]

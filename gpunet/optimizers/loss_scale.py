@@ -8,6 +8,7 @@ from gpunet.core.state import mode
 from gpunet.core.tensor import as_tensor
 from gpunet.core.variable import Variable
 from gpunet.errors import ArgumentError, received
+from gpunet.ops.update import all_finite
 from gpunet.optimizers.conditional import update_if
 from gpunet.optimizers.optimizer import Optimizer
 from gpunet.saving import deserialize_keras_object, serializable, serialize_keras_object
@@ -141,11 +142,7 @@ class LossScaleOptimizer(Optimizer):
 
     def check_finite(self, grads: Sequence[Any]) -> Any:
         """Returns whether all gradients are finite, as a boolean scalar tensor."""
-        finite = [ops.all(ops.isfinite(as_tensor(g))) for g in grads if g is not None]
-        together = finite[0]
-        for one in finite[1:]:
-            together = ops.logical_and(together, one)
-        return together
+        return all_finite(*[as_tensor(g) for g in grads if g is not None])
 
     @property
     def learning_rate(self) -> Any:

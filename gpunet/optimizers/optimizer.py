@@ -449,6 +449,17 @@ def _scaled(tensors, factor):
     return [t * factor for t in tensors]
 
 
+def clip_factor(value_list: Sequence[Any], clip_norm: float) -> Tensor:
+    """Returns what tensors are multiplied by so that their norm, taken together, is in bounds.
+
+    Args:
+        value_list: Tensors; `None` is left out.
+        clip_norm: Largest norm.
+    """
+    norm = global_norm([as_tensor(x) for x in value_list if x is not None])
+    return clip_norm / ops.maximum(norm, clip_norm) + (norm - norm)  # an infinite norm gives NaN
+
+
 def clip_by_global_norm(value_list: Sequence[Any], clip_norm: float) -> list:
     """Returns tensors scaled so that their norm, taken together, is at most `clip_norm`.
 
@@ -456,9 +467,7 @@ def clip_by_global_norm(value_list: Sequence[Any], clip_norm: float) -> list:
         value_list: Tensors; `None` is left as it is.
         clip_norm: Largest norm.
     """
-    present = [as_tensor(x) for x in value_list if x is not None]
-    norm = global_norm(present)
-    scale = clip_norm / ops.maximum(norm, clip_norm) + (norm - norm)  # an infinite norm gives NaN
+    scale = clip_factor(value_list, clip_norm)
     return [
         None if x is None else ops.multiply(x, cast_to(scale, as_tensor(x).dtype))
         for x in value_list

@@ -9,6 +9,7 @@ from gpunet.core.naming import name_scope
 from gpunet.core.variable import Variable
 from gpunet.errors import ArgumentError, received
 from gpunet.ops.elementwise import cast_to
+from gpunet.optimizers.fused import Fused, FusedOptimizer
 from gpunet.optimizers.optimizer import Optimizer
 from gpunet.optimizers.slots import set_all, step_inputs
 from gpunet.saving import serializable
@@ -210,7 +211,7 @@ class Nadam(Optimizer):
 
 
 @serializable("keras.optimizers")
-class Lion(Optimizer):
+class Lion(FusedOptimizer):
     """Steps of one size in the direction of the sign of a mean of the gradients.
 
     Chen et al., "Symbolic discovery of optimization algorithms", 2023.
@@ -281,13 +282,9 @@ class Lion(Optimizer):
         super().build(variables)
         self._momentums = self.add_optimizer_variables(variables, "momentum")
 
-    def update_step(self, gradient: Any, variable: Variable, learning_rate: Any) -> None:
-        """Changes one variable and its slots."""
-        m = self._momentums[self._get_variable_index(variable)]
-        w, g, rate = step_inputs(variable, gradient, learning_rate)
-        direction = ops.sign(m.value * self.beta_1 + g * (1.0 - self.beta_1))
-        new_m = m.value * self.beta_2 + g * (1.0 - self.beta_2)
-        set_all((variable, m), (w - direction * rate, new_m))
+    def _fused(self):
+        settings = {"beta_1": float(self.beta_1), "beta_2": float(self.beta_2)}
+        return Fused("lion", (self._momentums,), settings)
 
     def get_config(self) -> dict:
         """Returns the arguments of the constructor."""

@@ -5,7 +5,6 @@ tensor of shape `(2,)`, or `None` for the global generator. The same seed gives 
 every device.
 """
 
-import math
 from typing import Any
 
 import numpy as np
@@ -16,19 +15,20 @@ from gpunet.core.tensor import Tensor, as_tensor
 from gpunet.core.variable import standardize_shape
 from gpunet.dtypes import is_float, is_int, numpy_dtype, standardize_dtype
 from gpunet.errors import ArgumentError, ShapeError, received
-from gpunet.ops.elementwise import cast_to, clip, floating, floor, log, maximum
+from gpunet.ops.elementwise import cast_to, floating, floor, log, maximum
 from gpunet.ops.extrema import argmax
 from gpunet.ops.index import take
-from gpunet.ops.precision import statistics_dtype
 from gpunet.ops.random import dropout as dropout_primitive
-from gpunet.ops.random import random_normal, random_uniform, random_variate
+from gpunet.ops.random import (
+    random_integers,
+    random_normal,
+    random_permutation,
+    random_truncated_normal,
+    random_uniform,
+    random_variate,
+)
 from gpunet.ops.shape import expand_dims, one_axis
-from gpunet.ops.sort import argsort
-from gpunet.ops.special import erfinv
 from gpunet.random.seed_generator import draw_seed
-
-_SQRT_2 = math.sqrt(2.0)
-_WITHIN_TWO = math.erf(_SQRT_2)  # the probability of less than two standard deviations
 
 
 def _float_dtype(dtype, name):
@@ -132,11 +132,9 @@ def truncated_normal(
         >>> bool((gpunet.ops.abs(gpunet.random.truncated_normal((99,), seed=1)) <= 2).all())
         True
     """
-    dtype = numpy_dtype(_float_dtype(dtype, "truncated_normal"))
-    wide = statistics_dtype(dtype).name
-    u = random_uniform(draw_seed(seed), shape=standardize_shape(shape), dtype=wide)
-    z = erfinv(u * (2 * _WITHIN_TWO) - _WITHIN_TWO) * _SQRT_2
-    return _scaled(cast_to(clip(z, -2.0, 2.0), dtype), stddev, mean)
+    dtype = _float_dtype(dtype, "truncated_normal")
+    draws = random_truncated_normal(draw_seed(seed), shape=standardize_shape(shape), dtype=dtype)
+    return _scaled(draws, stddev, mean)
 
 
 def randint(shape: Any, minval: Any, maxval: Any, dtype: Any = "int32", seed: Any = None) -> Tensor:
@@ -170,7 +168,11 @@ def randint(shape: Any, minval: Any, maxval: Any, dtype: Any = "int32", seed: An
         raise ArgumentError(
             "`minval` must be smaller than `maxval`. " + received(minval=minval, maxval=maxval)
         )
-    u = random_uniform(draw_seed(seed), shape=standardize_shape(shape), dtype="float64")
+    shape = standardize_shape(shape)
+    if known:
+        bounds = {"low": int(minval), "high": int(maxval)}
+        return random_integers(draw_seed(seed), shape=shape, dtype=dtype, **bounds)
+    u = random_uniform(draw_seed(seed), shape=shape, dtype="float64")
     low, high = (as_tensor(v, device=u.device) for v in (minval, maxval))
     low, high = cast_to(low, u.dtype), cast_to(high, u.dtype)
     return cast_to(floor(u * (high - low)) + low, numpy_dtype(dtype))
@@ -279,8 +281,8 @@ def shuffle(x, axis=0, seed=None):
     """
     x = as_tensor(x)
     axis = one_axis(axis, x.ndim)
-    u = random_uniform(draw_seed(seed, x.device), shape=(x.shape[axis],), dtype="float64")
-    return take(x, argsort(u), axis=axis)
+    order = random_permutation(draw_seed(seed, x.device), length=x.shape[axis])
+    return take(x, order, axis=axis)
 
 
 def _variate(name, shape, parameters, dtype, seed):

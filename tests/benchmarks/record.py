@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 from datetime import UTC, datetime
 from importlib import metadata
@@ -29,6 +30,8 @@ def commit():
         command = ["git", "-C", str(RESULTS.parent), *words]
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
+    if shutil.which("git") is None or not git("rev-parse", "HEAD"):
+        return "unknown"
     return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain") else "")
 
 
@@ -42,23 +45,35 @@ def versions():
     return found
 
 
-def save(name, results, device=None):
+def circumstances(device=None, measured_commit=None):
+    """When, where and with what a measurement is made."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": measured_commit or commit(),
+        "device": device or f"{processor()}, {os.cpu_count()} cores",
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": versions(),
+    }
+
+
+def write_json(path, value):
+    """Writes a file whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(value, indent=1) + "\n", "utf-8")
+    part.replace(path)
+
+
+def save(name, results, measured=None):
     """Merges results into `results/<name>.json`, one entry a part, each with its circumstances.
 
     Parts that were not measured this time keep the figures, date and commit they had.
     """
     path = RESULTS / f"{name}.json"
     parts = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    circumstances = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "device": device or f"{processor()}, {os.cpu_count()} cores",
-        "system": f"{platform.system()} {platform.machine()}",
-        "versions": versions(),
-    }
-    parts.update({part: {**circumstances, "results": rows} for part, rows in results.items()})
+    measured = measured or circumstances()
+    parts.update({part: {**measured, "results": rows} for part, rows in results.items()})
     RESULTS.mkdir(exist_ok=True)
-    path.write_text(json.dumps(parts, indent=1) + "\n", "utf-8")
+    write_json(path, parts)
     text = README.read_text("utf-8")
     README.write_text(with_tables(text), "utf-8")
     return path
@@ -75,7 +90,8 @@ def tables():
     lines = []
     for path in sorted(RESULTS.glob("*.json")):
         for part, measured in json.loads(path.read_text("utf-8")).items():
-            command = f"python tests/benchmarks/{path.stem}.py {part}"
+            default = f"python tests/benchmarks/{path.stem}.py {part}"
+            command = measured.get("command", default)
             where = f"{measured['device']}, {measured['date'][:10]}, commit {measured['commit']}"
             lines += ["", f"`{command}` ({where})", ""]
             heads, *rows = table(measured["results"])
@@ -85,8 +101,12 @@ def tables():
 
 
 def table(rows):
-    """Rows, dicts with equal keys, as lists of text; the first holds the keys."""
-    return [list(rows[0]), *([_text(value) for value in row.values()] for row in rows)]
+    """Rows, dicts with equal keys, as lists of text; the first holds the keys.
+
+    What a table cannot show, dicts within the rows, is left out.
+    """
+    keys = [key for key in rows[0] if not any(isinstance(row[key], dict) for row in rows)]
+    return [keys, *([_text(row[key]) for key in keys] for row in rows)]
 
 
 def show(title, rows):
@@ -100,4 +120,6 @@ def show(title, rows):
 
 
 def _text(value):
+    if value is None:
+        return "-"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -115,3 +115,22 @@ __global__ void vector_types(const float* x, float* y) {
 
 template <typename T>
 __global__ void inverse_erf(const T* x, T* y) { y[threadIdx.x] = erfinv(x[threadIdx.x]); }
+
+// The functions of one, two and three 16-bit floats that do not just go through float operators.
+template <typename T, typename Pair>
+__global__ void half_functions(const T* a, const T* b, const T* c, T* out, long long n) {
+  for (long long i = grid_start<long long>(); i < n; i += grid_stride<long long>()) {
+    out[i] = __hfma(a[i], b[i], c[i]);
+    out[n + i] = __hmax(a[i], b[i]);
+    out[2 * n + i] = __hmin(a[i], b[i]);
+    out[3 * n + i] = __habs(a[i]);
+    out[4 * n + i] = hsqrt(a[i]);
+    Pair x, y, z;
+    x.x = a[i], x.y = b[i], y.x = b[i], y.y = c[i], z.x = c[i], z.y = a[i];
+    const Pair sum = __hadd2(x, y), product = __hmul2(x, y), fused = __hfma2(x, y, z);
+    const Pair difference = __hsub2(x, y), most = __hmax2(x, y), least = __hmin2(x, y);
+    const T pairs[] = {sum.x, sum.y, product.x, product.y, difference.x, difference.y,
+                       fused.x, fused.y, most.x, most.y, least.x, least.y};
+    for (int k = 0; k < 12; ++k) out[(5 + k) * n + i] = pairs[k];
+  }
+}

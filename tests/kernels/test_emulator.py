@@ -77,6 +77,45 @@ def test_shared_memory_is_poisoned_before_every_block(kernel):
     assert (out == -1).all()
 
 
+def test_shared_memory_is_poisoned_in_every_kernel_that_has_it(kernel):
+    """Also when its library is already loaded, and in a launch with other dynamic memory."""
+    for bytes_ in (16, 64, 16):
+        out = np.zeros((3, 12), "f4")
+        run = kernel("blocks.cu", "read_unwritten", ("float",))
+        run(grid=3, block=4, args=(out,), shared=bytes_)
+        assert np.isnan(out).all()
+
+
+@pytest.mark.parametrize("kib", [1, 48, 96, 227])
+def test_dynamic_shared_memory_of_any_size(kernel, any_order, kib):
+    text = """#include "common.cuh"
+    __global__ void turn(const int* x, int* y, int n) {
+      GPUNET_SHARED(int, tile);
+      for (int i = threadIdx.x; i < n; i += blockDim.x) tile[i] = x[i];
+      __syncthreads();
+      for (int i = threadIdx.x; i < n; i += blockDim.x) y[i] = tile[n - 1 - i];
+    }"""
+    n = kib * 256
+    x, y = np.arange(n, dtype="i4"), np.empty(n, "i4")
+    kernel(text, "turn")(grid=1, block=128, args=(x, y, np.int32(n)), shared=4 * n)
+    np.testing.assert_array_equal(y, x[::-1])
+
+
+def test_more_shared_memory_than_a_block_has(kernel):
+    text = """#include "common.cuh"
+    __global__ void big(float* x) {
+      SHARED_ARRAY(float, a, 64);
+      GPUNET_SHARED(float, b);
+      x[0] = a[0] + b[0];
+    }"""
+    run, x = kernel(text, "big"), np.zeros(1, "f4")
+    run(grid=1, block=1, args=(x,), shared=227 * 1024 - 256)
+    for size in (227 * 1024 - 255, 227 * 1024 + 1):
+        with pytest.raises(KernelError, match=r"227 KiB|232448"):
+            run(grid=1, block=1, args=(x,), shared=size)
+    assert np.isnan(x[0])
+
+
 def test_dynamic_shared_memory_must_be_asked_for(kernel):
     with pytest.raises(KernelError, match="launched with shared=0"):
         kernel("blocks.cu", "read_unwritten", ("float",))(
@@ -168,6 +207,35 @@ def test_sleeping_lets_others_go_on(kernel, any_order):
     flag = np.zeros(1, "i4")
     kernel("blocks.cu", "sleep_for_flag")(grid=1, block=64, args=(flag,))
     assert flag[0] == 2
+
+
+@pytest.mark.parametrize("wait", ["__nanosleep(20);", ""])
+def test_a_lock_that_threads_wait_for(kernel, any_order, wait):
+    text = f"""__global__ void count(int* lock, int* y) {{
+      while (atomicCAS(lock, 0, 1) != 0) {{ {wait} }}
+      *y += 1;
+      __syncwarp(1u << threadIdx.x % 32);  // another one may come here meanwhile
+      atomicExch(lock, 0);
+    }}"""
+    lock, y = np.zeros(1, "i4"), np.zeros(1, "i4")
+    kernel(text, "count")(grid=2, block=40, args=(lock, y))
+    assert y[0] == 80
+
+
+@pytest.mark.parametrize("wait", ["__nanosleep(20);", ""])
+def test_threads_that_wait_for_what_never_comes(kernel, wait):
+    text = f"""__global__ void wait(int* flag) {{
+      while (atomicAdd(flag, 0) == 0) {{ {wait} }}
+    }}"""
+    where = r"__nanosleep \(inline.cu line 2\)" if wait else "an atomic"
+    with pytest.raises(KernelError, match=rf"{where}.*the threads of this block only wait"):
+        kernel(text, "wait")(grid=1, block=2, args=(np.zeros(1, "i4"),))
+
+
+def test_misaligned_atomic(kernel):
+    text = "__global__ void add(char* x) { atomicAdd(reinterpret_cast<float*>(x + 2), 1.0f); }"
+    with pytest.raises(KernelError, match="misaligned atomic access to 4 bytes"):
+        kernel(text, "add")(grid=1, block=1, args=(np.zeros(8, "i1"),))
 
 
 def test_printf(kernel, capfd):

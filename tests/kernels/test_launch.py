@@ -1,13 +1,12 @@
 """`launch` and `Kernel`: what they accept, what they refuse and how they say it; assembling."""
 
 import sys
-import types
 
 import ml_dtypes
 import numpy as np
 import pytest
 
-from gpunet.backend import kernels, rawmodule, sources
+from gpunet.backend import kernels, rawmodule, signature, sources
 from gpunet.backend.kernels import (
     Kernel,
     assemble,
@@ -18,7 +17,9 @@ from gpunet.backend.kernels import (
     launch,
     name_expression,
 )
+from gpunet.backend.signature import signatures
 from gpunet.errors import DeviceError, DTypeError, KernelError
+from tests.kernels import cupy_double
 
 SCALARS = """
 template <typename T>
@@ -236,50 +237,8 @@ def test_kernels_of_the_wrong_type_do_not_compile():
 
 @pytest.fixture
 def cupy(monkeypatch):
-    """Stands in for CuPy: notes what is compiled and launched; arrays are NumPy arrays inside."""
-    fake = types.ModuleType("cupy")
-    fake.current, fake.modules, fake.calls = 0, [], []
-
-    class Device:
-        def __init__(self, number):
-            self.id = number
-
-        def __enter__(self):
-            self.before, fake.current = fake.current, self.id
-
-        def __exit__(self, *error):
-            fake.current = self.before
-
-    class Array:
-        def __init__(self, array, device=0):
-            self.array, self.device, self.dtype = array, Device(device), array.dtype
-            self.flags, self.ndim, self.shape = array.flags, array.ndim, array.shape
-
-    class CompileException(Exception):
-        pass
-
-    class Function:
-        max_dynamic_shared_size_bytes = 0
-
-        def __call__(self, grid, block, args, shared):
-            fake.calls.append((fake.current, grid, block, args, shared))
-
-    class RawModule:
-        def __init__(self, **options):
-            fake.modules.append(options)
-
-        def get_function(self, name):
-            if "gibberish" in fake.modules[-1]["code"]:
-                raise CompileException("main.cu(4): error: gibberish is undefined")
-            return types.SimpleNamespace(kernel=Function())
-
-    fake.ndarray, fake.RawModule = Array, RawModule
-    fake.empty = lambda shape, dtype: Array(np.empty(shape, dtype))
-    fake.cuda = types.SimpleNamespace(
-        Device=Device,
-        runtime=types.SimpleNamespace(getDevice=lambda: fake.current),
-        compiler=types.SimpleNamespace(CompileException=CompileException),
-    )
+    """A stand-in for CuPy: see `cupy_double`."""
+    fake = cupy_double.make()
     monkeypatch.setitem(sys.modules, "cupy", fake)
     monkeypatch.setattr(rawmodule, "include_dirs", lambda: ("/cuda/include",))
     return fake
@@ -298,31 +257,136 @@ def test_cupy_arrays_run_on_their_gpu(cupy):
     assert (device, grid, block, shared) == (1, (2, 3, 1), (32, 1, 1), 50_000)
     assert args[:2] == (a, b) and args[2:] == (4, np.float32(1.5), True, None)
     assert type(args[3]) is np.float32 and cupy.current == 0
-    function = kernel._compiled[1]._function
-    assert function.max_dynamic_shared_size_bytes == 50_000
-    kernel(grid=1, block=32, args=(cupy.ndarray(x, 0), 4))
+    assert kernel._compiled[1]._kernel.max_dynamic_shared_size_bytes == 50_000
+    kernel(grid=1, block=32, args=(cupy.ndarray(x, 0), None, 4, 1.5, True, None))
     assert len(cupy.modules) == 2 and cupy.calls[-1][0] == 0  # one module for each device
 
 
 def test_bfloat16_scalars_go_to_cupy_as_arrays_of_one_element(cupy):
     value = ml_dtypes.bfloat16(1.5)
-    Kernel(SCALARS, "fill", ("__nv_bfloat16",))(grid=1, block=1, args=(cupy.ndarray(x), value))
+    out = cupy.ndarray(x.astype(value.dtype))
+    Kernel(SCALARS, "fill", ("__nv_bfloat16",))(grid=1, block=1, args=(out, value))
     sent = cupy.calls[0][3][1]
     assert isinstance(sent, np.ndarray) and sent.shape == () and sent == value
 
 
+@pytest.mark.parametrize(
+    ("position", "value", "message"),
+    [
+        (0, x.astype("f2"), r"argument 0: .*CuPy .*`const float\*`. Received: array of float16"),
+        (
+            1,
+            np.zeros((4, 4), "f4")[:, 1],
+            "argument 1: .*Received: non-contiguous array",
+        ),
+        (1, 3, r"argument 1: expected a C-contiguous CuPy array or None for `float\*`. .*int 3"),
+        (2, 4.0, r"argument 2: expected a NumPy scalar for `long long` \(int\). .*float 4.0"),
+        (2, np.int32(4), "argument 2: .*Received: int32"),
+        (3, 1, r"argument 3: .*`float` \(float\). Received: int 1"),
+        (3, np.float64(1), "argument 3: .*Received: float64"),
+        (4, 1, "argument 4: .*`bool`"),
+        (5, [1], r"argument 5: .*`int\*`. Received: list"),
+    ],
+)
+def test_a_gpu_refuses_what_the_emulator_refuses(cupy, position, value, message):
+    args = [cupy.ndarray(x), cupy.ndarray(y), 4, 1.5, True, None]
+    args[position] = cupy.ndarray(value) if isinstance(value, np.ndarray) else value
+    with pytest.raises(KernelError, match=message):
+        Kernel(SCALARS, "mixed")(grid=1, block=32, args=args)
+    assert cupy.calls == []
+    with pytest.raises(KernelError, match=r"`mixed` takes 6 arguments \(const float\*, float\*"):
+        Kernel(SCALARS, "mixed")(grid=1, block=32, args=args[:5])
+
+
+def test_parameters_that_are_not_known_are_not_checked(cupy):
+    text = "struct Pair {}; template <typename T> __global__ void k(T* x, const Pair* p, int n) {}"
+    pair = cupy.ndarray(np.zeros(3, "V8"))
+    Kernel(text, "k", ("float",))(grid=1, block=1, args=(cupy.ndarray(x), pair, np.int32(1)))
+    hidden = "#define REST int n, int m\n__global__ void k(float* x, REST) {}"
+    Kernel(hidden, "k")(grid=1, block=1, args=(cupy.ndarray(x), np.int32(1), np.int32(1)))
+    assert len(cupy.calls) == 2
+
+
+@pytest.mark.parametrize("shared", [-1, 2.0, True, 227 * 1024 + 1])
+def test_shared_memory_that_no_device_has(shared):
+    with pytest.raises(KernelError, match=r"`fill<int>`: `shared` is .*at most 232448 .*shared="):
+        Kernel(SCALARS, "fill", ("int",))(grid=1, block=1, args=(np.zeros(1, "i4"),), shared=shared)
+
+
+def test_limits_are_those_of_the_device_and_of_the_kernel(cupy):
+    cupy.static_shared, cupy.max_threads, cupy.optin = 1024, 512, 163 * 1024
+    kernel = Kernel(SCALARS, "fill", ("float",))
+    args = (cupy.ndarray(x), np.float32(1))
+    for wanted, asked in [(47 * 1024, 0), (47 * 1024 + 1, 47 * 1024 + 1), (162 * 1024, 162 * 1024)]:
+        kernel(grid=1, block=512, args=args, shared=wanted)
+        assert kernel._compiled[0]._kernel.max_dynamic_shared_size_bytes == asked
+    with pytest.raises(KernelError, match=r"at most 166912 bytes .*static=1024, shared=165889"):
+        kernel(grid=1, block=512, args=args, shared=162 * 1024 + 1)
+    with pytest.raises(KernelError, match=r"`fill<float>`: .*at most 512 threads .*block=\(1024"):
+        kernel(grid=1, block=1024, args=args)
+    assert len(cupy.calls) == 3
+
+
 def test_cupy_refusals(cupy):
-    kernel = Kernel(SCALARS, "mixed")
+    kernel = Kernel(SCALARS.replace("const float* x, float* y", "X* x, Y y"), "mixed")
     with pytest.raises(DeviceError, match=r"must be on one device. Received: 0: numpy, 1:"):
         kernel(grid=1, block=1, args=(x, cupy.ndarray(y)))
     with pytest.raises(DeviceError, match="on one device"):
         kernel(grid=1, block=1, args=(cupy.ndarray(x, 0), cupy.ndarray(y, 1)))
     for wrong in (cupy.ndarray(np.zeros((4, 4))[:, 1]), [1], "text"):
         with pytest.raises(KernelError, match="argument 1: kernels take C-contiguous arrays"):
-            kernel(grid=1, block=1, args=(cupy.ndarray(x), wrong))
+            kernel(grid=1, block=1, args=(cupy.ndarray(x), wrong, 4, 1.5, True, None))
     with pytest.raises(KernelError, match=r"does not compile:\nmain.cu\(4\): error: gibberish"):
         Kernel("gibberish", "k")(grid=1, block=1, args=(cupy.ndarray(x),))
 
 
 def test_empty_on_a_gpu(cupy):
     assert isinstance(empty_like(cupy.ndarray(x)), cupy.ndarray)
+
+
+# ---- signatures, read from the source -----------------------------------------------------------
+
+
+def test_signatures_are_those_that_the_compiler_finds():
+    """The emulator asks the compiler for the types; what is read from the text must be the same."""
+    from tests.kernels.instantiations import launched_by_the_cases
+
+    one_of_each = {(file, name.split("<")[0]): name for file, name in launched_by_the_cases()}
+    complete = set()
+    for (file, kernel), expression in sorted(one_of_each.items()):
+        text = assemble(sources.read(file), file)
+        template = signature._split(expression.partition("<")[2].rpartition(">")[0])
+        types = signatures(text)[kernel].types(tuple(template))
+        compiled = kernels.emulator.Function(text, expression).parameters
+        if types is not None:
+            pairs = zip(types, compiled, strict=True)
+            assert all(read in (found, None) for read, found in pairs), expression
+        if types is not None and None not in types:
+            complete.add(kernel)
+    assert len(complete) > 20
+
+
+def test_signatures_of_odd_but_valid_spellings():
+    text = """
+    // __global__ void commented(int* x) {}
+    #define MADE __global__ void made(int* x) {}
+    const char* text = "__global__ void quoted(int* x) {}";
+    extern "C" __global__ void __launch_bounds__(256, (1)) plain(
+        T const* __restrict__ x, const float *y, float z[], const unsigned n, void** q) {}
+    template <class T, typename U = float, int N = 3, template <typename> class Rule>
+    static __launch_bounds__(N, 1) __global__ void whole(Acc<T> s, U *const out, half h) {}
+    __global__ void declared(long long int n, unsigned long long int m, bool b, Pair<int, T> p);
+    """
+    found = signatures(text)
+    assert list(found) == ["plain", "whole", "declared"]
+    plain = [(p.name, p.type, p.pointer, p.const) for p in found["plain"].parameters]
+    assert plain[:2] == [("x", "T", True, True), ("y", "float", True, True)]
+    assert plain[2] == ("z", "float", True, False)
+    assert plain[3] == ("n", "unsigned", False, True)
+    assert found["plain"].types(()) == (None, "const float*", "float*", "unsigned int", None)
+    whole = found["whole"]
+    assert whole.template[:3] == (("typename", "T"), ("typename", "U"), ("int", "N"))
+    assert whole.template[3][1] == "Rule"
+    assert whole.types(("double", "int", "4")) == ("double", "int*", "__half")
+    assert whole.types(("signed char", "int", "4"))[0] == "long long"
+    assert found["declared"].types(()) == ("long long", "unsigned long long", "bool", None)

@@ -110,6 +110,11 @@ TEST_KERNELS = {
         *("arithmetic<__half>", "arithmetic<__nv_bfloat16>", "through_helpers<__half>"),
         *("functions<float>", "functions<double>", "fast_functions", "inverse_erf<double>"),
         *("bit_functions", "wide_products", "vector_types"),
+        *("half_functions<__half, __half2>", "half_functions<__nv_bfloat16, __nv_bfloat162>"),
+    ],
+    "warps.cu": [
+        *("shuffles<float, 8>", "shuffles<__half, 32>", "shuffles<long long, 32>"),
+        *("halves", "meet", "votes", "matches", "reductions<int>", "reductions<unsigned>"),
     ],
 }
 

@@ -1,5 +1,7 @@
 """Numbers on the emulator: 16-bit floats bit for bit, atomics, mathematical and bit functions."""
 
+from fractions import Fraction
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -103,6 +105,79 @@ def test_half_arithmetic(kernel, dtype, rng):
         for row, value in zip(out, [x + y, x - y, x * y, x / y, -x, total * y], strict=True):
             same_bits(row, cast(value, dtype))
     np.testing.assert_array_equal(compared, [x < y, x == y, x >= y])
+
+
+def hard_halves(dtype, rng):
+    """Zeros, the least and greatest of every kind, infinity, NaN, and 100 others."""
+    near = {"f2": [1, 0x3FF, 0x400, 0x3BFF, 0x3C00, 0x3C01, 0x7BFF, 0x7C00, 0x7E00]}.get(
+        dtype.str[1:], [1, 0x7F, 0x80, 0x3F7F, 0x3F80, 0x3F81, 0x7F7F, 0x7F80, 0x7FC0]
+    )
+    bits = np.array([0, *near, *rng.integers(0, 0x8000, 50)], "u2")
+    return np.concatenate([bits, bits | 0x8000]).view(dtype)
+
+
+@half
+def test_half_arithmetic_of_every_half_with_hard_ones(kernel, dtype, rng):
+    every, hard = all_halves(dtype), hard_halves(dtype, rng)
+    a, b = np.tile(every, hard.size // 4), np.repeat(hard[: hard.size // 4 * 4 : 4], every.size)
+    n = a.size
+    out, compared = np.empty((6, n), dtype), np.empty((3, n), bool)
+    kernel("scalars.cu", "arithmetic", (cuda_type(dtype),))(
+        grid=64, block=256, args=(a, b, out, compared, n)
+    )
+    x, y = cast(a, "f4"), cast(b, "f4")
+    with np.errstate(all="ignore"):
+        for row, value in zip(out, (x + y, x - y, x * y, x / y), strict=False):
+            same_bits(row, cast(value, dtype))
+    np.testing.assert_array_equal(compared, [x < y, x == y, x >= y])
+
+
+def round_once(exact, dtype):
+    """Rounds fractions to a 16-bit float, to nearest even."""
+    digits, least = (10, -24) if dtype == "f2" else (7, -133)
+    rounded = []
+    for value in exact:
+        exponent = least
+        if value:  # the exponent of the leading bit, less the digits after it
+            top = abs(value)
+            lead = top.numerator.bit_length() - top.denominator.bit_length()
+            lead -= top < Fraction(2) ** lead
+            exponent = max(lead - digits, least)
+        rounded.append(float(round(value / Fraction(2) ** exponent) * Fraction(2) ** exponent))
+    return np.array(rounded)
+
+
+@half
+def test_half_functions(kernel, dtype, rng):
+    hard = hard_halves(dtype, rng)
+    a, b, c = rng.choice(hard, (3, 4000))
+    out = np.empty((17, a.size), dtype)
+    pair = {"__half": "__half2", "__nv_bfloat16": "__nv_bfloat162"}[cuda_type(dtype)]
+    run = kernel("scalars.cu", "half_functions", (cuda_type(dtype), pair))
+    run(grid=4, block=256, args=(a, b, c, out, a.size))
+    x, y, z = (cast(v, "f8") for v in (a, b, c))
+
+    def fused(x, y, z):
+        with np.errstate(all="ignore"):
+            result = x * y + z
+            finite = np.isfinite(x) & np.isfinite(y) & np.isfinite(z) & (result != 0)
+            parts = zip(x[finite], y[finite], z[finite], strict=True)
+            exact = [Fraction(p) * Fraction(q) + Fraction(r) for p, q, r in parts]
+            result[finite] = np.copysign(round_once(exact, dtype), result[finite])
+        return cast(result, dtype)
+
+    with np.errstate(all="ignore"):
+        most, least = np.fmax(x, y), np.fmin(x, y)
+        zero = (x == 0) & (y == 0)
+        most[zero & ~(np.signbit(x) & np.signbit(y))] = 0.0
+        least[zero & (np.signbit(x) | np.signbit(y))] = -0.0
+        roots = np.sqrt(x)
+        expected = [fused(x, y, z), most, least, np.abs(x), roots, x + y, y + z, x * y, y * z]
+        expected += [x - y, y - z, fused(x, y, z), fused(y, z, x)]
+    for row, value in zip(out, expected, strict=False):
+        same_bits(row, cast(value, dtype))
+    for row, twin in ((13, 1), (15, 2)):
+        same_bits(out[row], out[twin])
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,14 @@ def test_votes(kernel, any_order, values):
     np.testing.assert_array_equal(out, np.repeat(expected, 32, axis=1))
 
 
+def test_matches(kernel, any_order):
+    x, out = (np.arange(32) * 5 % 7).astype("i4"), np.zeros(168, "u4")
+    kernel("warps.cu", "matches")(grid=1, block=32, args=(x, out))
+    equal = (x == x[:, None]) @ 2 ** np.arange(32, dtype="u8")
+    rows = [equal, [0] * 32, [0] * 32, [2**32 - 1] * 32, [1] * 32, (equal & 0xFF)[:8]]
+    np.testing.assert_array_equal(out, np.concatenate(rows))
+
+
 @pytest.mark.parametrize("dtype", ["i4", "u4"])
 def test_reductions(kernel, any_order, dtype):
     x = np.random.default_rng(0).integers(0, 1000, 64).astype(dtype)
@@ -93,6 +101,7 @@ def test_lanes_that_left_do_not_count(kernel, any_order, block):
         ("not_in_mask", (), r"calls __shfl_sync \(warps.cu line \d+\) but is not in its mask"),
         ("outside_mask", (), r"lane 8 reads lane 16 by __shfl_down_sync .*not in the mask"),
         ("different_functions", (), "call different warp functions: __(shfl|any)_sync"),
+        ("odd_width", (), "width is 1, 2, 4, 8, 16 or 32, not 12"),
         ("one_lane_missing", (), r"31 threads? at __shfl_sync .*, 0 threads exited"),
     ],
 )

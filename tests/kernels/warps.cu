@@ -77,6 +77,7 @@ __global__ void one_lane_missing(int* y) {
   __syncthreads();
 }
 
+#ifdef GPUNET_EMULATOR
 // How a twin of a warp-wide instruction is written: a product of an 8x4 and a 4x8 matrix, of which
 // each lane holds one element of either, and gets two of the result.
 struct Product {
@@ -99,3 +100,17 @@ __global__ void matrix_product(const float* a, const float* b, float* c) {
   c[2 * i] = request.c[0];
   c[2 * i + 1] = request.c[1];
 }
+#endif
+
+__global__ void matches(const int* x, unsigned* out) {
+  const int i = threadIdx.x;
+  int all;
+  out[i] = __match_any_sync(kFullMask, x[i]);
+  out[32 + i] = __match_all_sync(kFullMask, x[i], &all);
+  out[64 + i] = all;
+  out[96 + i] = __match_all_sync(kFullMask, x[0] * 2.0f, &all);
+  out[128 + i] = all;
+  if (i < 8) out[i + 160] = __match_any_sync(0xffu, static_cast<long long>(x[i]) << 40);
+}
+
+__global__ void odd_width(int* y) { y[threadIdx.x] = __shfl_sync(kFullMask, 0, 1, 12); }

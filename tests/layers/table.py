@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from gpunet import cuda, saving
+
 
 @dataclass
 class Case:
@@ -48,6 +50,13 @@ class Case:
 
 def case(name, build, *inputs, **options):
     return Case(name, build, inputs, **options)
+
+
+SQUARE = saving.register_keras_serializable("tests")(
+    cuda.elementwise(
+        "T x, float a", "T y", "y = a * x * x", lambda x, *, a=1.0: a * x * x, name="square"
+    )
+)
 
 
 def _ints(low, high, *shape):
@@ -152,6 +161,7 @@ ACTIVATIONS = [
     case("softmax", lambda L: L.Softmax(), (3, 5)),
     case("softmax_axes", lambda L: L.Softmax(axis=(1, 2)), (2, 3, 4)),
     case("gelu", lambda L: L.GELU(approximate=True), (3, 5), keras=False),
+    case("kernel", lambda L: L.Kernel(SQUARE, a=0.5), (3, 5), keras=False),
 ]
 DROPOUT = [
     case("dropout", lambda L: L.Dropout(0.5, seed=1), (3, 5)),

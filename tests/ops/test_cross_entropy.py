@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 import gpunet
+from gpunet import ops
+from gpunet.backend import emulator
 from gpunet.errors import ArgumentError, ShapeError
-from gpunet.ops.cross_entropy import softmax_cross_entropy
-from gpunet.testing import check_gradients
+from gpunet.ops.cross_entropy import dense_cross_entropy, softmax_cross_entropy
+from gpunet.ops.cross_entropy_launch import sparse_grad_rule, sparse_rule
+from gpunet.testing import assert_close, check_gradients
 
 NAMES = ["binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy"]
 
@@ -113,3 +116,43 @@ def test_halves(dtype, device, data):
     assert abs(float(loss) - float(wide)) < 0.02 * float(wide)
     actual = gradient.numpy().astype("float64")
     np.testing.assert_allclose(actual, expected.numpy(), 0.01, 0.004)
+
+
+@pytest.mark.parametrize("columns", [7, 16, 1030])
+def test_the_gradient_may_be_written_over_the_logits(rng, columns):
+    """As the kernel says: no thread reads an element that another one writes."""
+    logits = rng.standard_normal((3, columns)).astype("float32")
+    labels, g = np.array([0, -1, columns - 1]), np.ones(3, "float32")
+    lse = np.log(np.exp(logits).sum(1))
+    given = (g, 0 * g, logits, labels, lse)
+    settings = {"ignore_index": -1, "label_smoothing": 0.1}
+    for order in ("forward", "reverse", "random"):
+        buffer = logits.copy()
+        with emulator.schedule(order, seed=1):
+            expected = sparse_grad_rule(*given, **settings)
+            y = sparse_grad_rule(g, 0 * g, buffer, labels, lse, **settings, out=buffer)
+        assert y is buffer
+        np.testing.assert_array_equal(y, expected)
+    assert not buffer[1].any() and buffer[0].any()
+
+
+def test_labels_out_of_range_give_nan_in_kernels(rng):
+    logits, labels = rng.standard_normal((3, 5)).astype("float32"), np.array([1, 5, -2])
+    loss, lse = sparse_rule(logits, labels)
+    assert np.isfinite(lse).all() and list(np.isnan(loss)) == [False, True, True]
+    dx = sparse_grad_rule(np.ones(3, "float32"), 0 * lse, logits, labels, lse)
+    assert list(np.isnan(dx).all(1)) == [False, True, True]
+
+
+def test_settings_mean_what_smoothed_and_masked_targets_mean(rng):
+    logits, labels = rng.standard_normal((4, 5)), np.array([0, 2, 4, 2])
+    target = np.eye(5)[labels] * 0.9 + 0.02
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    expected = -(target * log_p).sum(1)
+    settings = {"ignore_index": None, "label_smoothing": 0.1}
+    x, y = (ops.convert_to_tensor(v) for v in (logits, labels))
+    assert_close(softmax_cross_entropy(x, y, **settings)[0], expected, "float64")
+    dense = dense_cross_entropy(x, ops.convert_to_tensor(np.eye(5)[labels]), label_smoothing=0.1)
+    assert_close(dense[0], expected, "float64")
+    ignored = softmax_cross_entropy(x, y, ignore_index=2, label_smoothing=0.1)[0]
+    assert_close(ignored, expected * (labels != 2), "float64")

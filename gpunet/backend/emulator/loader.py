@@ -31,7 +31,7 @@ _TYPES = {
     "__nv_bfloat16": (BFLOAT16, "H6x"),
 }
 _PYTHON = {"long long": int, "float": float, "bool": bool}
-_LAUNCH = "=8I2Q"  # struct Launch in cpp/interface.h
+LAUNCH = "=8I2Q"  # struct Launch in cpp/interface.h
 
 
 class Function:
@@ -54,7 +54,7 @@ class Function:
         signature = module[0].decode()  # the first member of struct Module
         self.parameters: tuple[str, ...] = tuple(signature.split(",")) if signature else ()
         self._checks = [_check(parameter) for parameter in self.parameters]
-        self._pack = struct.Struct(_LAUNCH + "".join(map(_form, self.parameters))).pack
+        self._pack = struct.Struct(LAUNCH + "".join(map(_form, self.parameters))).pack
         self._runtime = _runtime()
         self._handle = self._runtime.gpunet_attach(module)
 
@@ -70,6 +70,21 @@ class Function:
         Raises:
             KernelError: If an argument does not fit its parameter, or a thread failed or hung.
         """
+        if self._runtime.gpunet_launch(self._handle, self.pack(grid, block, args, shared)):
+            raise KernelError(f"`{self.name}`, {self._runtime.gpunet_error().decode()}")
+
+    def pack(
+        self,
+        grid: tuple[int, int, int],
+        block: tuple[int, int, int],
+        args: Sequence[object],
+        shared: int = 0,
+    ) -> bytes:
+        """Returns a launch as the runtime takes it: the fields of LAUNCH, 8 bytes an argument.
+
+        Raises:
+            KernelError: If an argument does not fit its parameter.
+        """
         checks = self._checks
         if len(args) != len(checks):
             raise KernelError(
@@ -81,11 +96,9 @@ class Function:
             self._refuse(values.index(None), args)
         schedule, seed = current()
         try:
-            packed = self._pack(*grid, *block, schedule, 0, seed, shared, *values)
+            return self._pack(*grid, *block, schedule, 0, seed, shared, *values)
         except struct.error as error:
             raise KernelError(f"`{self.name}`: an argument is out of range: {error}") from error
-        if self._runtime.gpunet_launch(self._handle, packed):
-            raise KernelError(f"`{self.name}`, {self._runtime.gpunet_error().decode()}")
 
     def _refuse(self, index, args):
         value, parameter = args[index], self.parameters[index]

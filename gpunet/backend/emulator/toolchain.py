@@ -76,9 +76,13 @@ def build_kernel(text: str, expression: str) -> Path:
         KernelError: If the source does not compile; the message holds file and line.
         DeviceError: If there is no C++ compiler.
     """
+    return _build(host_text(text, expression), expression, KERNEL_FLAGS, _prelude)
+
+
+def host_text(text: str, expression: str) -> str:
+    """Returns the source of a kernel's library: as host C++ can read it, and with an entry."""
     text = _DYNAMIC.sub(r"\1* \2 = gpunet::emulator::dynamic_shared<\1>();", text)
-    text += f'\n#line 1 "{expression}"\nGPUNET_ENTRY({expression})\n'
-    return _build(text, expression, KERNEL_FLAGS, _prelude)
+    return f'{text}\n#line 1 "{expression}"\nGPUNET_ENTRY({expression})\n'
 
 
 def _build(
@@ -89,33 +93,42 @@ def _build(
     def make(path: Path) -> None:
         _compile((*command, *prelude(), "-x", "c++", "-"), path, name, text)
 
-    return cached(_key(*command, text), make)
+    return cached(cache_key(*command, text), make)
 
 
 def _compile(command: tuple[str, ...], path: Path, name: str, text: str | None = None) -> None:
     run = [*command, "-o", str(path)]
     result = subprocess.run(run, input=text, capture_output=True, text=True, check=False)
     if result.returncode:
-        raise KernelError(f"`{name}` does not compile:\n{_excerpt(result.stderr)}")
+        raise KernelError(f"`{name}` does not compile:\n{excerpt(result.stderr)}")
 
 
-def _key(*made_from: str) -> str:
+def cache_key(*made_from: str) -> str:
+    """Returns the hash of a compilation: of the compiler, the emulator's headers, and these."""
     everything = "\0".join([_version(), _headers(), *made_from])
     return hashlib.sha256(everything.encode()).hexdigest()[:32]
 
 
 @functools.cache
 def _prelude() -> tuple[str, ...]:
+    return parsed_headers((*compiler(), *FLAGS, *KERNEL_FLAGS))
+
+
+@functools.cache
+def parsed_headers(command: tuple[str, ...]) -> tuple[str, ...]:
     """Returns the options that put the emulator's headers before a kernel.
 
     g++ reads them already parsed, which halves the time of compiling a small kernel.
+
+    Args:
+        command: The compiler with all options that kernels are compiled with.
     """
     header = CPP / "emulator.h"
     if "Free Software Foundation" not in _version():
         return ("-include", str(header))
-    command = (*compiler(), *FLAGS, *KERNEL_FLAGS, "-x", "c++-header", str(header))
+    command = (*command, "-x", "c++-header", str(header))
     kind = ".h.gch"
-    parsed = cached(_key(*command), lambda path: _compile(command, path, header.name), kind)
+    parsed = cached(cache_key(*command), lambda path: _compile(command, path, header.name), kind)
     return ("-include", str(parsed).removesuffix(".gch"))
 
 
@@ -130,7 +143,7 @@ def _headers() -> str:
     return "\0".join(path.read_text() for path in sorted(CPP.rglob("*.*")))
 
 
-def _excerpt(log: str) -> str:
+def excerpt(log: str) -> str:
     """Returns the first lines of a compiler's log from its first error on."""
     lines = log.splitlines()
     first = next((i for i, line in enumerate(lines) if "error:" in line), 0)

@@ -2,7 +2,7 @@
 
 from tests.ops.case import case, normal, uniform
 
-_ANY = [case(normal(5, 7)), case(normal()), case(normal(0, 3))]
+_ANY = [case(normal(5, 7)), case(uniform(-9, 9, 31)), case(normal()), case(normal(0, 3))]
 _PAIRS = [case(normal(5, 7), normal(5, 7)), case(normal(), normal())]
 
 CASES = {

@@ -34,8 +34,25 @@ ROWS = [
     ((2, 5, 5, 3), (3, 3, 1, 3), {"groups": 3, "padding": (1, 1)}),
     ((2, 6, 5, 3), (2, 3, 1, 6), {"groups": 3, "strides": 2, "padding": (1, 0)}),
     ((2, 6, 5, 3), (2, 2, 1, 9), {"groups": 3, "dilation": 2}),
+    ((2, 5, 5, 8), (3, 3, 1, 8), {"groups": 8, "padding": (1, 1)}),  # rows of 16-byte pieces
+    ((1, 33, 33), (3, 1, 33), {"groups": 33, "padding": (2, -1)}),  # rows longer than a block
+    ((2, 9, 4), (3, 2, 4), {"groups": 2, "strides": 2, "dilation": 2, "padding": (2, 2)}),
+    ((1, 4, 3, 5, 16), (2, 2, 3, 1, 16), {"groups": 16, "strides": 2, "padding": (1, 0)}),
+    ((1, 1, 1, 2), (1, 1, 1, 2), {"groups": 2}),
     ((2, 4, 5, 4, 2), (2, 3, 2, 2, 3), {}),
     ((1, 5, 4, 5, 2), (2, 2, 3, 2, 3), {"strides": 2, "padding": (1, 1)}),
+    # What the kernels divide into tiles of 64, and copy 16 bytes at a time or one element.
+    ((2, 7, 8, 16), (3, 3, 16, 72), {"padding": (1, 1)}),
+    ((2, 9, 7, 40), (3, 2, 40, 8), {"strides": 2, "padding": (1, 1)}),
+    ((1, 5, 4, 33), (2, 2, 33, 65), {"padding": (0, 1)}),
+    ((2, 6, 5, 12), (3, 3, 12, 4), {"dilation": 2, "padding": (2, 1)}),
+    ((1, 67, 31), (4, 31, 32), {"strides": 3}),
+    # Strides and dilation with a common divisor; a phase of the gradient that no tap hits.
+    ((1, 11, 9, 2), (3, 2, 2, 3), {"strides": 4, "dilation": 2, "padding": (1, 0)}),
+    ((1, 4, 7, 6, 8), (2, 3, 2, 8, 8), {"strides": 2, "padding": (1, 0)}),
+    # So many places that the gradient by the kernel sums them in slices.
+    ((2, 17, 17, 8), (3, 3, 8, 8), {"padding": (1, 1)}),
+    ((1, 1025, 1), (3, 1, 2), {}),
     ((0, 5, 5, 3), (3, 3, 3, 4), {}),
     ((0, 5, 5, 3), (3, 3, 1, 3), {"groups": 3}),
 ]

@@ -24,6 +24,23 @@ def _binary(first, second, **settings):
     return [case(first(*a), second(*b), **settings) for a, b in pairs]
 
 
+# Shapes for all forms of the kernels, which functors share: rows of whole 16-byte groups and
+# others, several blocks, row and column vectors, three and four changes between shared and
+# repeated axes, and more than kernels take.
+_FORMS = [
+    ((33, 16), (16,)),
+    ((16, 33), (16, 1)),
+    ((5, 31), (5, 1)),
+    ((1023,), (1023,)),
+    ((3, 1, 1030), (2, 1)),
+    ((2, 3, 8), (2, 1, 8)),
+    ((2, 3, 5), (2, 1, 5)),
+    ((2, 1, 3, 16), (2, 3, 1)),
+    ((3, 2, 2, 8), (3, 1, 2, 1)),
+    ((2, 1, 2, 1, 2, 1), (1, 2, 1, 2, 1, 2)),
+]
+
+
 def _positive(*shape):
     return uniform(0.3, 3.0, *shape)
 
@@ -45,6 +62,7 @@ def _signed(*shape):
     return uniform(-3.0, 3.0, *shape)
 
 
+_COLUMN = np.linspace(0.03, 3.03, 33)[:, None]
 _SPECIAL = array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.5, -2.0])
 
 _ANYWHERE = [
@@ -104,7 +122,11 @@ CASES = {
         for name in ("logical_and", "logical_or", "logical_xor")
     },
     "logical_not": [case(bools(3, 4)), case(array([0.0, 2.0])), case(bools()), case(bools(0))],
-    "add": [*_binary(normal, normal), case(_whole(5), _whole(2, 1))],
+    "add": [
+        *_binary(normal, normal),
+        *[case(normal(*a), normal(*b)) for a, b in _FORMS],
+        case(_whole(5), _whole(2, 1)),
+    ],
     "subtract": [*_binary(normal, normal), case(_whole(5), _whole(2, 1))],
     "multiply": [*_binary(normal, normal), case(_whole(5), _whole(2, 1))],
     "true_divide": _binary(normal, _positive),
@@ -145,6 +167,8 @@ CASES = {
     "nextafter": [
         case(array([1.0, -1.0, 0.5]), array([2.0, -2.0, 0.5]), _dtypes=()),
         case(normal(3, 1), normal(4), _dtypes=()),
+        # The step from 1 is the precision of each dtype; that from 0 is next to nothing.
+        case(array([0.0, 1.0, -1.0]), array([1.0, 2.0, 0.0]), _tol=0.1),
     ],
     "heaviside": [case(array([-1.0, 0.0, 2.0]), array([0.5, 0.25, 7.0])), *_binary(normal, normal)],
     "gcd": _binary(_whole, _whole),
@@ -168,6 +192,7 @@ CASES = {
         case(bools(3, 1), normal(4), normal()),
         case(bools(4), normal(3, 1), normal(3, 4)),
         case(bools(), normal(), normal(2)),
+        *[case(bools(*a), normal(*b), normal(*a)) for a, b in _FORMS[:7]],
         case(bools(0), normal(0), normal(0)),
         case(bools(3), _whole(3), _whole(3)),
     ],
@@ -175,6 +200,7 @@ CASES = {
         case(distinct(3, 7), array(-0.52), array(0.61)),
         case(distinct(3, 7), distinct(7), array(np.full((3, 1), 1.03)), _grad=False),
         case(_whole(3, 7), _whole(), integers(9, 12, 7)),
+        case(distinct(33, 16), array(np.full(16, -0.52)), array(_COLUMN), _grad=False),
         case(normal(0), normal(), normal()),
     ],
     "cast": [

@@ -17,6 +17,7 @@ def _places(values):
 
 _UNIQUE = _places([[2, 0], [0, 1], [1, 3]])
 _TWICE = _places([[2, 0], [0, 1], [2, 0]])
+_THRICE = integers(0, 3, 200, 1)  # runs of equal places over several tiles of 64
 _GATHERS = [
     # shape of x, indices, key
     ((5, 4), [_ids(5, 3)], ("array",)),
@@ -28,6 +29,7 @@ _GATHERS = [
     ((5, 4, 3), [_ids(4, 2)], (None, _ALL, "array", (None, None, -1))),
     ((5, 4), [_ids(5)], ("array", (1, 3, None))),
     ((5, 4), [_ids(5, 0)], ("array",)),
+    ((3, 2), [integers(0, 3, 200)], ("array",)),  # runs of equal places over several tiles of 64
 ]
 
 
@@ -64,6 +66,10 @@ CASES = {
         case(normal(2, 5, 3), _ids(5), axis=1),
         case(normal(5, 4), _ids(5, 0), axis=0),
         case(integers(0, 9, 6), _ids(6, 4), axis=0),
+        case(normal(5, 8), integers(-5, 5, 33, dtype="int64"), axis=0),  # rows of 16-byte accesses
+        case(normal(2, 3, 1032), _ids(3, 2), axis=1),  # more than a block's width
+        case(normal(3, 1025), _ids(3, 2), axis=0),
+        case(normal(7, 3), integers(0, 7, 5, dtype="uint8"), axis=0),
     ],
     "index_add": [
         case(normal(3, 4), _ids(5, 3), axis=0, length=5),
@@ -74,6 +80,14 @@ CASES = {
         case(normal(40), integers(0, 20, 40), axis=0, length=30),
         case(normal(0, 4), _ids(5, 0), axis=0, length=5),
         case(integers(0, 9, 6), _ids(4, 6), axis=0, length=4),
+        case(normal(200, 8), integers(0, 3, 200), axis=0, length=4),  # runs over tiles of 64 rows
+        case(normal(2, 130, 132), integers(0, 2, 130), axis=1, length=3, _grad=False),
+        case(normal(64, 33), integers(0, 1, 64), axis=0, length=1, _grad=False),
+        case(normal(129, 1), integers(0, 65, 129, dtype="int64"), axis=0, length=65),
+        # Keys of one, two and three bytes, sorted by several blocks.
+        case(normal(1025), integers(0, 256, 1025), axis=0, length=256, _grad=False),
+        case(normal(2500), integers(0, 70000, 2500), axis=0, length=70000, _grad=False),
+        case(normal(1100, 2), integers(-700, 700, 1100), axis=0, length=700, _grad=False),
     ],
     "take_along_axis": [
         case(normal(5, 4), _ids(4, 5, 2), axis=1),
@@ -87,6 +101,7 @@ CASES = {
         case(normal(7, 4), _ids(5, 7, 4), axis=0, length=5),
         case(normal(2, 2, 3), _ids(5, 2, 2, 3), axis=1, length=5),
         case(normal(0, 2), _ids(4, 0, 2), axis=1, length=4),
+        case(normal(3, 300), integers(0, 2, 3, 300), axis=1, length=2, _grad=False),
     ],
     "scatter_update": [
         case(normal(3, 4), _UNIQUE, normal(3), reduction=None),
@@ -98,6 +113,14 @@ CASES = {
         case(distinct(3, 4), _TWICE, distinct(3), reduction="min"),
         case(normal(3, 4), _TWICE, uniform(0.5, 2.0, 3), reduction="mul"),
         case(integers(0, 9, 5), _places([[1], [3]]), integers(0, 9, 2), reduction=None),
+        *[
+            case(uniform(0.9, 1.1, 3, 4), _THRICE, uniform(0.99, 1.01, 200, 4), reduction=name)
+            for name in ("add", "mul")
+        ],
+        *[
+            case(normal(3, 4), _THRICE, normal(200, 4), reduction=name, _grad=False)
+            for name in (None, "max", "min")
+        ],
     ],
     "gather_rows": [
         case(normal(3, 4), _TWICE),
@@ -120,5 +143,7 @@ CASES = {
         case(integers(0, 5, 2, 3), num_classes=5, axis=1, dtype=np.dtype("bool")),
         case(integers(0, 5), num_classes=5, axis=0, dtype=np.dtype("float64")),
         case(integers(0, 5, 0), num_classes=5, axis=1, dtype=np.dtype("float32")),
+        case(integers(0, 17, 33, dtype="int64"), num_classes=17, axis=1, dtype=np.dtype("bool")),
+        case(integers(0, 3, 5, 7), num_classes=3, axis=0, dtype=np.dtype("float16")),
     ],
 }

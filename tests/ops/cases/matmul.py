@@ -1,4 +1,4 @@
-"""Rows for matrix products, einsum, and bias with activation."""
+"""Rows for matrix products and einsum."""
 
 from tests.ops.case import case, integers, normal
 
@@ -46,39 +46,5 @@ CASES = {
         case(normal(0, 4), normal(4, 5), equation="ab,bc->ac"),
         case(normal(3, 0), normal(0, 5), equation="ab,bc->ac"),
         case(integers(-9, 9, 3, 4), integers(-9, 9, 4, 5), equation="ab,bc->ac"),
-    ],
-    "bias_activation": [
-        case(normal(3, 4), normal(4), activation=name)
-        for name in ("linear", "relu", "tanh", "sigmoid")
-    ]
-    + [
-        case(normal(4), normal(4), activation="relu"),
-        case(normal(2, 3, 33), normal(33), activation="relu"),
-        case(normal(0, 4), normal(4), activation="tanh"),
-        case(normal(3, 1), normal(1), activation="sigmoid"),
-    ],
-    "bias_activation_grad": [
-        case(normal(3, 4), normal(3, 4), activation=name)
-        for name in ("linear", "relu", "tanh", "sigmoid")
-    ]
-    + [
-        case(normal(4), normal(4), activation="tanh"),
-        case(normal(2, 3, 33), normal(2, 3, 33), activation="relu"),
-        case(normal(0, 4), normal(0, 4), activation="relu"),
-    ],
-    "bias_smooth_activation": [
-        case(normal(3, 4), normal(4), activation=name) for name in ("silu", "gelu", "gelu_tanh")
-    ]
-    + [
-        case(normal(2, 3, 33), normal(33), activation="gelu"),
-        case(normal(0, 4), normal(4), activation="silu"),
-    ],
-    "bias_smooth_activation_grad": [
-        case(normal(3, 4), normal(3, 4), normal(4), activation=name)
-        for name in ("silu", "gelu", "gelu_tanh")
-    ]
-    + [
-        case(normal(2, 3, 33), normal(2, 3, 33), normal(33), activation="gelu"),
-        case(normal(0, 4), normal(0, 4), normal(4), activation="silu"),
     ],
 }

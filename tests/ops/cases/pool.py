@@ -21,6 +21,11 @@ ROWS = [
     ((1, 4, 4, 2), (4, 4), (4, 4), (NONE, NONE)),
     ((2, 4, 5, 4, 2), (2, 3, 2), (2, 2, 1), (NONE, SAME, (0, 1))),
     ((0, 4, 4, 2), (2, 2), (2, 2), (NONE, NONE)),
+    ((2, 5, 6, 8), (3, 3), (2, 2), (SAME, (0, 1))),  # rows of whole 16-byte pieces, in every dtype
+    ((1, 7, 16), (3,), (2,), (SAME,)),
+    ((1, 33, 33), (2,), (2,), ((0, 1),)),  # more elements in a row than threads in a block
+    ((1, 17, 16, 1), (16, 16), (1, 1), (NONE, NONE)),  # more taps than a byte can name
+    ((1, 1, 1), (1,), (1,), (NONE,)),
 ]
 
 
@@ -32,19 +37,28 @@ def rows():
         yield x, (x[0], *counts, x[-1]), attributes
 
 
-def maxima(x, attributes):
-    """Recipes of inputs, and of the results that belong to them."""
+def maxima(x, attributes, distinct=None):
+    """Recipes of inputs, and of the results that belong to them; few distinct numbers make ties."""
     values = np.random.default_rng(0).permutation(int(np.prod(x))).reshape(x) * 0.125
+    values = values % distinct if distinct else values
     largest = REGISTRY["max_pool"].rules["array"](np, values, **attributes)
     return array(values), array(largest)
 
+
+TIES = [(x, y, a) for x, y, a in rows() if x in [(2, 6, 5, 3), (2, 5, 6, 8)]]
 
 # The gradients of the two ops in the middle are checked through those of max_pool, to second order:
 # moving their `x` without its `y` would leave no largest element.
 CASES = {
     "max_pool": [case(distinct(*x), **a) for x, _, a in rows()],
-    "max_pool_grad": [case(normal(*y), *maxima(x, a), **a, _grad=False) for x, y, a in rows()],
-    "max_pool_take": [case(normal(*x), *maxima(x, a), **a, _grad=False) for x, y, a in rows()],
+    "max_pool_grad": [
+        *[case(normal(*y), *maxima(x, a), **a, _grad=False) for x, y, a in rows()],
+        *[case(normal(*y), *maxima(x, a, distinct=0.5), **a, _grad=False) for x, y, a in TIES],
+    ],
+    "max_pool_take": [
+        *[case(normal(*x), *maxima(x, a), **a, _grad=False) for x, y, a in rows()],
+        *[case(normal(*x), *maxima(x, a, distinct=0.5), **a, _grad=False) for x, y, a in TIES],
+    ],
     "average_pool": [case(normal(*x), **a) for x, _, a in rows()],
     "average_pool_grad": [case(normal(*y), sizes=x[1:-1], **a) for x, y, a in rows()],
 }

@@ -3,28 +3,29 @@
 from tests.ops.case import array, bools, case, normal, uniform
 
 T, B, U = 4, 3, 2
+WIDE = 8  # units that fill 16-byte accesses
 _UNEVEN = array([[1, 0, 1], [1, 1, 0], [0, 1, 0], [0, 1, 1]], "bool")
 
 
-def _lstm(steps, *mask):
-    return normal(steps, B, 4 * U), normal(B, U), normal(B, U), normal(U, 4 * U), *mask
+def _lstm(steps, *mask, u=U):
+    return normal(steps, B, 4 * u), normal(B, u), normal(B, u), normal(u, 4 * u), *mask
 
 
-def _lstm_grad(steps, *mask):
-    states = normal(steps, B, U), normal(steps, B, U)
-    gates = uniform(0.1, 0.9, steps, B, 4 * U)
-    start = normal(B, U), normal(B, U), normal(U, 4 * U)
-    return *states, normal(steps, B, 4 * U), *start, *states, gates, *mask
+def _lstm_grad(steps, *mask, u=U):
+    states = normal(steps, B, u), normal(steps, B, u)
+    gates = uniform(0.1, 0.9, steps, B, 4 * u)
+    start = normal(B, u), normal(B, u), normal(u, 4 * u)
+    return *states, normal(steps, B, 4 * u), *start, *states, gates, *mask
 
 
-def _gru(steps, *mask):
-    return normal(steps, B, 3 * U), normal(B, U), normal(U, 3 * U), normal(3 * U), *mask
+def _gru(steps, *mask, u=U):
+    return normal(steps, B, 3 * u), normal(B, u), normal(u, 3 * u), normal(3 * u), *mask
 
 
-def _gru_grad(steps, *mask):
-    start = normal(B, U), normal(U, 3 * U), normal(3 * U)
-    state, gates = normal(steps, B, U), uniform(0.1, 0.9, steps, B, 3 * U)
-    return state, normal(steps, B, 3 * U), *start, state, gates, *mask
+def _gru_grad(steps, *mask, u=U):
+    start = normal(B, u), normal(u, 3 * u), normal(3 * u)
+    state, gates = normal(steps, B, u), uniform(0.1, 0.9, steps, B, 3 * u)
+    return state, normal(steps, B, 3 * u), *start, state, gates, *mask
 
 
 CASES = {
@@ -43,10 +44,12 @@ CASES = {
         case(*_lstm(T)),
         case(*_lstm(T, _UNEVEN)),
         case(*_lstm(1, bools(1, B))),
+        case(*_lstm(2, bools(2, B), u=WIDE), _grad=False),
     ],
     "lstm_sequence_grad": [
         case(*_lstm_grad(T), _tol=4),
         case(*_lstm_grad(T, _UNEVEN), _tol=4),
+        case(*_lstm_grad(2, bools(2, B), u=WIDE), _grad=False, _tol=4),
     ],
     "gru_gates": [
         case(normal(B, 3 * U), normal(B, 3 * U), normal(B, U)),
@@ -65,10 +68,18 @@ CASES = {
         case(*_gru(steps, *mask), reset_after=after)
         for after in (True, False)
         for steps, mask in ((T, ()), (T, (_UNEVEN,)), (1, (bools(1, B),)))
+    ]
+    + [
+        case(*_gru(2, bools(2, B), u=WIDE), reset_after=after, _grad=False)
+        for after in (True, False)
     ],
     "gru_sequence_grad": [
         case(*_gru_grad(T, *mask), reset_after=after, _tol=4)
         for after in (True, False)
         for mask in ((), (_UNEVEN,))
+    ]
+    + [
+        case(*_gru_grad(2, bools(2, B), u=WIDE), reset_after=after, _grad=False, _tol=4)
+        for after in (True, False)
     ],
 }

@@ -43,6 +43,10 @@ CASES = {
         case(normal(3, 4), axis=0),
         case(normal(2, 3), normal(0, 3), normal(5, 3), axis=0),
         case(integers(0, 9, 2, 2), integers(0, 9, 2, 1), axis=1),
+        case(normal(33, 16), normal(33, 31), axis=1),
+        case(normal(3, 16), normal(5, 16), axis=0),
+        case(normal(2, 3, 5), normal(2, 4, 5), axis=1),
+        case(bools(3, 2), bools(3, 5), axis=1),
     ],
     "stack": [
         case(normal(3, 4), normal(3, 4), axis=0),
@@ -50,6 +54,17 @@ CASES = {
         case(normal(), axis=0),
         case(normal(0, 2), normal(0, 2), axis=1),
         case(integers(0, 9, 2), integers(0, 9, 2), axis=1),
+        case(normal(31, 8), normal(31, 8), axis=1),
+    ],
+    "pad": [
+        case(normal(5), widths=((2, 3),), value=0.5),
+        case(normal(31, 8), widths=((0, 0), (4, 0)), value=-1),
+        case(normal(2, 5, 4, 3), widths=((0, 0), (1, 2), (3, 0), (0, 0)), value=0),
+        case(normal(2, 3, 2, 3, 2), widths=((1, 0), (0, 1), (1, 1), (0, 2), (0, 0)), value=2.0),
+        case(normal(2, 1, 2, 1, 3), widths=((1, 0),) * 5, value=0),
+        case(integers(0, 9, 3, 4), widths=((1, 1), (0, 4)), value=7),
+        case(bools(3), widths=((1, 2),), value=True),
+        case(normal(0, 3), widths=((1, 1), (0, 1)), value=1.5),
     ],
     "unstack": [
         case(normal(3, 4), axis=0),

@@ -33,6 +33,9 @@ CASES = {
         case(distinct(2, 3, 80), k=5),
         case(_TIES, k=3, _grad=False),
         case(integers(0, 4, 3, 100), k=6),
+        case(integers(0, 4, 2, 1025), k=64),  # many equal, and several tiles of the kernel
+        case(distinct(3, 70), k=65),  # more than the kernel takes
+        case(array([np.nan, 1.0, np.inf, np.nan, -np.inf, 0.0, -0.0]), k=5, _grad=False),
         case(distinct(4), k=0),
         case(integers(0, 4, 100, dtype="uint8"), k=3),
     ],

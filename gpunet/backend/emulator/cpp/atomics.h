@@ -4,14 +4,48 @@
 #pragma once
 
 #include "half.h"
+#include "keywords.h"
 
 namespace gpunet::emulator {
 
-// The one place where memory is changed atomically.
+template <size_t BYTES>
+struct Word;
+template <>
+struct Word<2> {
+  using type = unsigned short;
+};
+template <>
+struct Word<4> {
+  using type = unsigned;
+};
+template <>
+struct Word<8> {
+  using type = unsigned long long;
+};
+
+// A thread that tries an atomic again and again until another one has changed the memory lets that
+// one run now and then.
+GPUNET_UNWATCHED inline void count_atomic() {
+  constexpr unsigned kPatience = 4096;
+  static unsigned count;
+  if (++count % kPatience == 0) runtime->yield(kPatience / 8, {"an atomic", "", 0});
+}
+
+// The one place where memory is changed atomically. The two accesses are marked as atomic for
+// ThreadSanitizer, which compares them with those that are not.
 template <typename T, typename Function>
 inline T atomic(T* address, Function function) {
-  const T old = *address;
-  *address = function(old);
+  using Bits = typename Word<sizeof(T)>::type;
+  if (reinterpret_cast<size_t>(address) % sizeof(T))
+    runtime->fail("misaligned atomic access to %d bytes at %p", static_cast<int>(sizeof(T)),
+                  static_cast<void*>(address));
+  count_atomic();
+  Bits* bits = reinterpret_cast<Bits*>(address);
+  const T old = bit_cast<T>(__atomic_load_n(bits, __ATOMIC_RELAXED));
+  __atomic_store_n(bits, bit_cast<Bits>(function(old)), __ATOMIC_RELAXED);
+#ifdef GPUNET_TSAN
+  runtime->atomic_done(address);
+#endif
   return old;
 }
 
@@ -78,7 +112,13 @@ inline __nv_bfloat162 atomicAdd(__nv_bfloat162* address, __nv_bfloat162 value) {
 #undef GPUNET_ATOMIC_BITS
 #undef GPUNET_ATOMIC_CAS
 
-// Nothing else runs at the same time: every write is visible to everyone at once.
+// Nothing else runs at the same time: every write is visible to everyone at once. Only
+// ThreadSanitizer wants to know.
+#ifdef GPUNET_TSAN
+inline void __threadfence() { gpunet::emulator::runtime->fence(true); }
+inline void __threadfence_block() { gpunet::emulator::runtime->fence(false); }
+#else
 inline void __threadfence() {}
 inline void __threadfence_block() {}
-inline void __threadfence_system() {}
+#endif
+inline void __threadfence_system() { __threadfence(); }

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "keywords.h"
+#include "sanitizers.h"
 
 namespace gpunet::emulator {
 
@@ -88,6 +89,7 @@ struct Entry<kernel> {
 
   static void bind(const Runtime* services, const void* arguments) {
     runtime = services;
+    launched = slots;
     memcpy(slots, arguments, sizeof...(A) * sizeof slots[0]);
   }
 
@@ -96,7 +98,8 @@ struct Entry<kernel> {
     kernel(load<A>(slots[I])...);
   }
 
-  static void run_threads(Block& block) {
+  // Each CUDA thread that ThreadSanitizer watches gets a fiber of its own.
+  GPUNET_UNWATCHED static void run_threads(Block& block) {
     while (block.started < block.count) {
       const unsigned index = block.order[block.started++];
       const Index3& at = block.coordinates[index];
@@ -105,7 +108,8 @@ struct Entry<kernel> {
       call(typename MakeIndices<sizeof...(A)>::type());
       block.exited[index / kWarpSize] |= 1u << (index % kWarpSize);
       ++block.finished;
-      if (block.waiting && !runtime->thread_exited()) return;
+      if ((block.waiting | block.copying) && !runtime->thread_exited()) return;
+      if (sanitizers::kOneThreadAFiber) return;
     }
   }
 

@@ -124,7 +124,8 @@ struct Fiber {
   Context context;
   char* stack;
   size_t bytes;
-  Fiber* next;  // in the list of free fibers
+  Fiber* next;   // in the list of free fibers
+  void* shadow;  // what a sanitizer knows it as
 };
 
 constexpr size_t kStackBytes = 256 * 1024;  // address space; pages become real when touched

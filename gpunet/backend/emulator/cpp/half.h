@@ -62,6 +62,17 @@ inline float round_to_odd(double value) {
   return bit_cast<float>(bits | 1u);
 }
 
+// a * b + c with the product exact, which it is for factors of 26 bits, and the sum rounded to odd.
+// The difference of the sum and its parts is exact (Knuth 1969).
+inline double fma_to_odd(double a, double b, double c) {
+  const double product = a * b, sum = product + c, added = sum - product;
+  const double lost = (product - (sum - added)) + (c - added);
+  if (!(lost != 0.0) || lost != lost) return sum;  // exact, or infinite
+  unsigned long long bits = bit_cast<unsigned long long>(sum);
+  if ((lost < 0) != (sum < 0)) --bits;  // to the neighbour towards zero
+  return bit_cast<double>(bits | 1u);
+}
+
 }  // namespace gpunet::emulator
 
 // The members are the same for both types; a macro because CUDA's names are plain classes.
@@ -109,7 +120,34 @@ inline float round_to_odd(double value) {
   inline Half __hmul(Half a, Half b) { return a * b; }                                            \
   inline Half __hdiv(Half a, Half b) { return a / b; }                                            \
   inline Half __hneg(Half a) { return -a; }                                                       \
-  inline bool __hisnan(Half a) { return a != a; }
+  inline bool __hisnan(Half a) { return a != a; }                                                 \
+  inline Half __habs(Half a) {                                                                    \
+    a.bits &= 0x7FFF;                                                                             \
+    return a;                                                                                     \
+  }                                                                                               \
+  inline Half __hfma(Half a, Half b, Half c) {                                                    \
+    return Half(gpunet::emulator::fma_to_odd(float(a), float(b), float(c)));                      \
+  }                                                                                               \
+  /* Of a NaN and a number, the number; +0 is more than -0. */                                    \
+  inline Half __hmax(Half a, Half b) {                                                            \
+    if (a != a || b != b) return b != b ? Half(float(a)) : b;                                     \
+    return a > b || (a == b && !(a.bits & 0x8000)) ? a : b;                                       \
+  }                                                                                               \
+  inline Half __hmin(Half a, Half b) {                                                            \
+    if (a != a || b != b) return b != b ? Half(float(a)) : b;                                     \
+    return a < b || (a == b && (a.bits & 0x8000)) ? a : b;                                        \
+  }                                                                                               \
+  inline Half hsqrt(Half a) { return Half(__builtin_sqrtf(float(a))); }                           \
+  inline Half##2 __hadd2(Half##2 a, Half##2 b) { return {a.x + b.x, a.y + b.y}; }                 \
+  inline Half##2 __hsub2(Half##2 a, Half##2 b) { return {a.x - b.x, a.y - b.y}; }                 \
+  inline Half##2 __hmul2(Half##2 a, Half##2 b) { return {a.x * b.x, a.y * b.y}; }                 \
+  inline Half##2 __hfma2(Half##2 a, Half##2 b, Half##2 c) {                                       \
+    return {__hfma(a.x, b.x, c.x), __hfma(a.y, b.y, c.y)};                                        \
+  }                                                                                               \
+  inline Half##2 __hmax2(Half##2 a, Half##2 b) { return {__hmax(a.x, b.x), __hmax(a.y, b.y)}; }   \
+  inline Half##2 __hmin2(Half##2 a, Half##2 b) { return {__hmin(a.x, b.x), __hmin(a.y, b.y)}; }   \
+  inline float __low2float(Half##2 pair) { return pair.x; }                                       \
+  inline float __high2float(Half##2 pair) { return pair.y; }
 
 GPUNET_HALF_TYPE(__half, float_to_half, half_to_float)
 GPUNET_HALF_TYPE(__nv_bfloat16, float_to_bfloat16, bfloat16_to_float)
@@ -145,10 +183,16 @@ inline __nv_bfloat16 __ushort_as_bfloat16(unsigned short bits) {
 inline __half2 __halves2half2(__half x, __half y) { return {x, y}; }
 inline __half __low2half(__half2 pair) { return pair.x; }
 inline __half __high2half(__half2 pair) { return pair.y; }
+inline __half2 __half2half2(__half x) { return {x, x}; }
+inline __half2 __float2half2_rn(float x) { return {x, x}; }
 inline __half2 __float22half2_rn(float2 pair) { return {pair.x, pair.y}; }
 inline __half2 __floats2half2_rn(float x, float y) { return {x, y}; }
 inline float2 __half22float2(__half2 pair) { return {pair.x, pair.y}; }
 inline __nv_bfloat162 __halves2bfloat162(__nv_bfloat16 x, __nv_bfloat16 y) { return {x, y}; }
+inline __nv_bfloat16 __low2bfloat16(__nv_bfloat162 pair) { return pair.x; }
+inline __nv_bfloat16 __high2bfloat16(__nv_bfloat162 pair) { return pair.y; }
+inline __nv_bfloat162 __bfloat162bfloat162(__nv_bfloat16 x) { return {x, x}; }
+inline __nv_bfloat162 __float2bfloat162_rn(float x) { return {x, x}; }
 inline __nv_bfloat162 __float22bfloat162_rn(float2 pair) { return {pair.x, pair.y}; }
 inline __nv_bfloat162 __floats2bfloat162_rn(float x, float y) { return {x, y}; }
 inline float2 __bfloat1622float2(__nv_bfloat162 pair) { return {pair.x, pair.y}; }

@@ -28,6 +28,7 @@ struct Block {
   unsigned started;           // how many of them were started
   unsigned finished;          // how many returned from the kernel
   unsigned waiting;           // how many are parked, or were released and still have to go on
+  unsigned copying;           // asynchronous copies that were issued and not yet waited for
   unsigned current;           // the thread that runs now
   const unsigned* order;      // the order in which threads are started
   const Index3* coordinates;  // threadIdx of each thread
@@ -36,7 +37,11 @@ struct Block {
 
 // Computes the results of a warp collective once, when its last lane has arrived.
 // `requests[lane]` is what that lane handed in; `lanes` are those that take part.
+// Null stands for __syncwarp, which computes nothing and alone orders memory.
 using Complete = void (*)(void* const requests[kWarpSize], unsigned lanes);
+
+// Performs an asynchronous copy; `from` is null where zeros are wanted.
+using Copy = void (*)(void* to, const void* from);
 
 // What the runtime does for device code.
 struct Runtime {
@@ -44,13 +49,25 @@ struct Runtime {
   int (*barrier)(int predicate, const Site& site);
   // Waits for the lanes of `mask`, then lets `complete` fill in the results of all of them.
   void (*collective)(unsigned mask, void* request, Complete complete, const Site& site);
-  // Lets every other thread that can run do so first.
-  void (*yield)();
+  // Lets every other thread that can run do so first. Ends the launch when the sum of the weights
+  // tells that nothing else has happened for too long.
+  void (*yield)(unsigned weight, const Site& site);
   // Tells that the current thread returned; false when parked threads must go on before new ones.
   bool (*thread_exited)();
-  // Registers memory to poison before every block, and poisons it now.
-  void (*register_shared)(void* begin, size_t bytes);
+  // Registers memory to poison before every block, and poisons it now. Returns where the array
+  // lies: there, or in memory of its own for every block when a sanitizer watches.
+  void* (*register_shared)(void* begin, size_t bytes);
   void* (*dynamic_shared)();
+  // Ends the launch unless these bytes are shared memory, at a multiple of their number.
+  void (*check_shared)(const void* begin, size_t bytes, const Site& site);
+  // Asynchronous copies of the current thread: issued, closed into a group, and performed when all
+  // but its latest `pending` groups have to be complete.
+  void (*copy_async)(void* to, const void* from, Copy perform, const Site& site);
+  void (*commit_copies)();
+  void (*wait_for_copies)(unsigned pending);
+  // Tell ThreadSanitizer of an atomic access, and of a fence for the block or the whole device.
+  void (*atomic_done)(void* address);
+  void (*fence)(bool device);
   void (*print)(const char* format, ...);
   // Ends the launch with an error; does not return.
   void (*fail)(const char* format, ...);

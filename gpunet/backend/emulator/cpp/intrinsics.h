@@ -167,7 +167,10 @@ template <typename T>
 inline void __stcg(T* address, T value) { *address = value; }
 
 inline long long clock64() { return std::chrono::steady_clock::now().time_since_epoch().count(); }
-inline void __nanosleep(unsigned) { gpunet::emulator::runtime->yield(); }
+inline void __nanosleep(unsigned, const char* file = __builtin_FILE(),
+                        int line = __builtin_LINE()) {
+  gpunet::emulator::runtime->yield(1, {"__nanosleep", file, line});
+}
 [[noreturn]] inline void __trap() {
   gpunet::emulator::runtime->fail("__trap()");
   __builtin_unreachable();

@@ -20,10 +20,18 @@
 // Thread-local storage keeps these variables apart from other globals - also those of templates,
 // for which GCC ignores section attributes - so that the runtime can poison them before each block.
 // macOS cannot tell where that storage lies: there only SHARED_ARRAY is poisoned.
-#ifdef __linux__
+// AddressSanitizer guards the ends of plain static arrays only.
+#if defined(__linux__) && !defined(GPUNET_ASAN)
 #define __shared__ static thread_local
 #else
 #define __shared__ static
+#endif
+
+// For the emulator's own functions that ThreadSanitizer must not take for the kernel's.
+#ifdef GPUNET_TSAN
+#define GPUNET_UNWATCHED __attribute__((no_sanitize("thread")))
+#else
+#define GPUNET_UNWATCHED
 #endif
 
 struct dim3 {
@@ -38,17 +46,24 @@ static constexpr int warpSize = 32;
 namespace gpunet::emulator {
 
 static const Runtime* runtime;
+static const void* launched;  // the kernel that runs now, of those in this library
 
 // The memory of one SHARED_ARRAY. The type of `Place`, a lambda, differs for every place in the
-// source and every instantiation of a template around it, and so does the static variable.
+// source and every instantiation of a template around it, and so do the static variables.
 template <typename T, size_t N, typename Place>
 T (&shared_array(Place))[N] {
-  struct Storage {
-    alignas(alignof(T) > 16 ? alignof(T) : 16) unsigned char bytes[sizeof(T) * N];
-    Storage() { runtime->register_shared(bytes, sizeof bytes); }
-  };
-  static Storage storage;
-  return reinterpret_cast<T(&)[N]>(storage.bytes);
+#if defined(GPUNET_TSAN) || defined(GPUNET_ASAN)
+  static char key;
+  return *static_cast<T(*)[N]>(runtime->register_shared(&key, sizeof(T) * N));
+#else
+  alignas(alignof(T) > 16 ? alignof(T) : 16) static unsigned char bytes[sizeof(T) * N];
+  static const void* known_to;
+  if (known_to != launched) {
+    runtime->register_shared(bytes, sizeof bytes);
+    known_to = launched;
+  }
+  return reinterpret_cast<T(&)[N]>(bytes);
+#endif
 }
 
 // Where the dynamic shared memory of the launch begins. CUDA aligns it to 16 bytes.

@@ -5,11 +5,14 @@
 // the pool. A kernel that never waits therefore costs a loop and nothing else.
 #pragma once
 
+#include <stdio.h>
+
 #include <mutex>
 #include <vector>
 
 #include "fiber.h"
 #include "interface.h"
+#include "sanitizers.h"
 #include "shared_memory.h"
 
 namespace gpunet::emulator {
@@ -19,6 +22,7 @@ struct Thread {
   Fiber* fiber;      // where to go on, while it waits
   const Site* site;  // what it waits for; null while it runs
   void* request;     // for a warp collective
+  bool fenced[2];    // whether it has passed a fence for its block, for the device
 };
 
 // Lanes of a warp that wait for one another.
@@ -26,11 +30,27 @@ struct Group {
   unsigned mask, arrived;
   Complete complete;
   const Site* site;
+  void* point;  // in time, for sanitizers
 };
 
 struct Warp {
   unsigned count;
   Group groups[kWarpSize];
+};
+
+// An asynchronous copy that a thread has issued and not yet waited for.
+struct PendingCopy {
+  void* to;
+  const void* from;
+  Copy perform;
+  unsigned group;  // of the thread, in the order of its commits
+  Site site;
+};
+
+// Those of one thread, and how many groups it has closed.
+struct Copies {
+  std::vector<PendingCopy> pending;
+  unsigned groups;
 };
 
 struct Kernel {
@@ -48,7 +68,8 @@ struct Ready {
 };
 
 std::mutex launching;
-Kernel* kernel;
+std::vector<Kernel*> kernels;  // all that were ever attached
+Kernel* kernel;                // the one in flight
 unsigned schedule;  // Schedule
 unsigned long long random_state;
 
@@ -58,12 +79,18 @@ unsigned order[kMaxThreads];
 Index3 coordinates[kMaxThreads];
 Thread threads[kMaxThreads];
 Warp warps[kMaxWarps];
+Copies copies[kMaxThreads];
 Ready ready;
 
 // Its barrier: how many wait there, how many of them with a true predicate, where the first does.
 unsigned at_barrier, barrier_ones, released_ones;
 const Site* barrier_site;
+void* barrier_point;
 bool barriers_differ;
+
+// How long threads have only slept, or tried an atomic again: see `yield`.
+unsigned idle;
+constexpr unsigned kMaxIdle = 20'000'000;
 
 // The launch itself, on the stack of its caller, is a fiber too.
 Fiber main_fiber;
@@ -111,6 +138,13 @@ Fiber* take_fiber() {
   }
   Fiber* fiber = free_fibers;
   free_fibers = fiber->next;
+  if (sanitizers::kOneThreadAFiber) {
+    char name[128];
+    const Index3 &b = *kernel->module->block, &t = coordinates[order[block.started]];
+    snprintf(name, sizeof name, "block (%u, %u, %u), thread (%u, %u, %u)", b.x, b.y, b.z, t.x, t.y,
+             t.z);
+    sanitizers::name(fiber->shadow, name);
+  }
   return fiber;
 }
 
@@ -123,6 +157,7 @@ void go_to(Fiber* next) {
   Fiber* self = running;
   if (next == self) return;
   running = next;
+  sanitizers::switch_to(next->shadow);
   switch_context(self->context, next->context);
 }
 
@@ -138,7 +173,7 @@ Fiber* choose() {
 void fiber_main() {
   for (;;) {
     kernel->module->run_threads(block);
-    free_fiber(running);
+    if (!sanitizers::kOneThreadAFiber) free_fiber(running);
     go_to(choose());
   }
 }

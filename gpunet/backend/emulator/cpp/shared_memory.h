@@ -19,8 +19,14 @@
 
 namespace gpunet::emulator {
 
+#if defined(GPUNET_TSAN) || defined(GPUNET_ASAN)
+constexpr bool kPrivate = true;  // every block has arrays of its own
+#else
+constexpr bool kPrivate = false;
+#endif
 constexpr int kPoison = 0xFF;  // reads as NaN in every float format and as -1 in integers
 constexpr size_t kMaxStaticShared = 48 * 1024;
+constexpr size_t kMaxShared = 227 * 1024;  // of a block on sm_90, static and dynamic together
 
 #ifdef __linux__
 
@@ -62,11 +68,14 @@ class SharedMemory {
 #endif
   }
 
-  bool add(void* begin, size_t bytes) {
-    arrays_.push_back({begin, bytes});
-    total_ += bytes;
-    memset(begin, kPoison, bytes);
-    return total_ <= kMaxStaticShared;
+  // Adds a static array, unless it is known, and returns where it lies.
+  void* add(void* begin, size_t bytes) {
+    for (const Range& array : arrays_)
+      if (array.key == begin) return array.begin;
+    arrays_.push_back({begin, kPrivate ? malloc(bytes) : begin, bytes});
+    static_bytes_ += bytes;
+    memset(arrays_.back().begin, kPoison, bytes);
+    return arrays_.back().begin;
   }
 
   void set_dynamic(size_t bytes) {
@@ -76,9 +85,36 @@ class SharedMemory {
     dynamic_ = bytes ? malloc(bytes) : nullptr;
   }
 
+  // Makes all of it look never written. When a sanitizer watches, every block gets memory of its
+  // own, at its exact size, as it has on a GPU.
+  void start_block() {
+    if (kPrivate) {
+      arrays_.clear();
+      static_bytes_ = 0;
+      if (dynamic_bytes_) dynamic_ = malloc(dynamic_bytes_);
+    }
+    poison();
+  }
+
+  bool contains(const void* begin, size_t bytes) const {
+    const auto inside = [=](const void* memory, size_t size) {
+      const size_t offset = reinterpret_cast<size_t>(begin) - reinterpret_cast<size_t>(memory);
+      return offset < size && bytes <= size - offset;
+    };
+    for (const Range& array : arrays_)
+      if (inside(array.begin, array.bytes)) return true;
+#ifdef __linux__
+    ThreadLocalBlock block = thread_local_block_;
+    if (block.bytes && inside(__tls_get_addr(&block), block.bytes)) return true;
+#endif
+    return inside(dynamic_, dynamic_bytes_);
+  }
+
+  size_t static_bytes() const { return static_bytes_; }
   void* dynamic() const { return dynamic_; }
   size_t dynamic_bytes() const { return dynamic_bytes_; }
 
+ private:
   void poison() {
     for (const Range& array : arrays_) memset(array.begin, kPoison, array.bytes);
     if (dynamic_bytes_) memset(dynamic_, kPoison, dynamic_bytes_);
@@ -88,13 +124,13 @@ class SharedMemory {
 #endif
   }
 
- private:
   struct Range {
+    const void* key;  // the static variable
     void* begin;
     size_t bytes;
   };
   std::vector<Range> arrays_;
-  size_t total_ = 0;
+  size_t static_bytes_ = 0;
   void* dynamic_ = nullptr;
   size_t dynamic_bytes_ = 0;
 #ifdef __linux__

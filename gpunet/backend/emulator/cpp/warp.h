@@ -83,6 +83,8 @@ inline T shuffle(unsigned mask, T value, unsigned source, const Site& site) {
 
 // The first lane of the segment of `width` lanes that `lane` is in.
 inline unsigned segment(unsigned lane, int width) {
+  if (width < 1 || width > 32 || (width & (width - 1)))
+    runtime->fail("a shuffle's width is 1, 2, 4, 8, 16 or 32, not %d", width);
   return lane & ~(static_cast<unsigned>(width) - 1);
 }
 
@@ -109,8 +111,33 @@ inline Vote vote(unsigned mask, int predicate, const Site& site) {
   return request;
 }
 
-struct Meeting {};
-inline void complete_meeting(Meeting* const[kWarpSize], unsigned) {}
+// ---- lanes with equal values --------------------------------------------------------------------
+
+struct Match {
+  unsigned long long value;
+  unsigned equal;  // lanes
+  bool all;
+};
+
+inline void complete_match(Match* const requests[kWarpSize], unsigned lanes) {
+  for_each_lane(lanes, [=](unsigned lane) {
+    Match& mine = *requests[lane];
+    mine.equal = 0;
+    for_each_lane(lanes, [&](unsigned other) {
+      mine.equal |= unsigned{requests[other]->value == mine.value} << other;
+    });
+    mine.all = mine.equal == lanes;
+  });
+}
+
+template <typename T>
+inline Match match(unsigned mask, T value, const Site& site) {
+  static_assert(sizeof(T) == 4 || sizeof(T) == 8, "values of 4 or 8 bytes are matched");
+  Match request = {0, 0, false};
+  memcpy(&request.value, &value, sizeof value);
+  warp_call<Match, complete_match>(mask, request, site);
+  return request;
+}
 
 // ---- reductions over a warp (sm_80) -------------------------------------------------------------
 
@@ -138,9 +165,7 @@ inline T reduce(unsigned mask, T value, const Site& site) {
 }  // namespace gpunet::emulator
 
 inline void __syncwarp(unsigned mask = 0xffffffff, GPUNET_SITE) {
-  using namespace gpunet::emulator;
-  Meeting request;
-  warp_call<Meeting, complete_meeting>(mask, request, {"__syncwarp", file, line});
+  gpunet::emulator::runtime->collective(mask, nullptr, nullptr, {"__syncwarp", file, line});
 }
 
 template <typename T>
@@ -184,6 +209,17 @@ inline int __any_sync(unsigned mask, int predicate, GPUNET_SITE) {
 inline int __all_sync(unsigned mask, int predicate, GPUNET_SITE) {
   const auto result = gpunet::emulator::vote(mask, predicate, {"__all_sync", file, line});
   return result.ballot == result.lanes;
+}
+
+template <typename T>
+inline unsigned __match_any_sync(unsigned mask, T value, GPUNET_SITE) {
+  return gpunet::emulator::match(mask, value, {"__match_any_sync", file, line}).equal;
+}
+template <typename T>
+inline unsigned __match_all_sync(unsigned mask, T value, int* all, GPUNET_SITE) {
+  const auto result = gpunet::emulator::match(mask, value, {"__match_all_sync", file, line});
+  *all = result.all;
+  return result.all ? result.equal : 0;
 }
 
 // Which lanes run together is up to the hardware: the calling one is all a kernel may count on.

@@ -146,6 +146,12 @@ def _check(a, b, epilogue, bias, aux, shape):
         raise ArgumentError(
             f"`epilogue` must be one of {sorted(_EPILOGUES)}. {received(epilogue=epilogue)}"
         )
+    if "gradient" in epilogue and len(shape) > 2:
+        raise ShapeError(f"{epilogue!r} sums over one product, not a batch. Received: {shape}")
+    if ("aux" in epilogue or "dgelu" in epilogue) and shape[-1] % 8:
+        raise ShapeError(
+            f"The epilogue {epilogue!r} needs a multiple of 8 columns. Received: shape={shape}"
+        )
     arrays = {
         "bias": (bias, "bias" in epilogue, shape[-1:]),
         "aux": (aux, "aux" in epilogue or "dgelu" in epilogue, shape),
@@ -225,7 +231,7 @@ def _even_stride(x: Any, batch: tuple[int, ...]) -> int | None:
         elif step != expected:
             return None
         expected = step * n
-    return stride or 0
+    return None if stride and stride < 0 else stride or 0
 
 
 # -- plans ----------------------------------------------------------------------------------------
@@ -254,18 +260,19 @@ class _Plan:
         self._set(_TRANSA, ctypes.c_int32(a.transposed))
         self._set(_TRANSB, ctypes.c_int32(b.transposed))
         self._set(_EPILOGUE, ctypes.c_uint32(_EPILOGUES[epilogue]))
-        if "bias" in epilogue:  # any aligned address will do while the algorithm is chosen
-            self._set(_BIAS_POINTER, ctypes.c_void_p(_ALIGNMENT))
+        alignment = _ALIGNMENT if aligned else 4 if dtype == _FLOAT32 else 2
+        if "bias" in epilogue:  # while the algorithm is chosen, an address tells its alignment
+            self._set(_BIAS_POINTER, ctypes.c_void_p(alignment))
         if "aux" in epilogue or "dgelu" in epilogue:
-            self._set(_AUX_POINTER, ctypes.c_void_p(_ALIGNMENT))
+            self._set(_AUX_POINTER, ctypes.c_void_p(alignment))
             self._set(_AUX_LD, ctypes.c_int64(n))
             self._set(_AUX_BATCH_STRIDE, ctypes.c_int64(m * n))
         y = Layout(n, m, n, m * n, False)
         self._layouts = [_matrix_layout(dtype, layout, count) for layout in (a, b, y)]
-        self._algorithm = self._choose(_ALIGNMENT if aligned else 4 if dtype == _FLOAT32 else 2)
+        self._algorithm = self._choose(alignment)
 
     def _set(self, attribute, value):
-        size = ctypes.sizeof(value)
+        size = ctypes.c_size_t(ctypes.sizeof(value))
         _call("MatmulDescSetAttribute", self._operation, attribute, ctypes.byref(value), size)
 
     def _choose(self, alignment):
@@ -274,17 +281,19 @@ class _Plan:
         limits = {_WORKSPACE: ctypes.c_uint64(WORKSPACE_BYTES)}
         limits |= {attribute: ctypes.c_uint32(alignment) for attribute in _ALIGNMENTS}
         for attribute, value in limits.items():
-            address, size = ctypes.byref(value), ctypes.sizeof(value)
+            address, size = ctypes.byref(value), ctypes.c_size_t(ctypes.sizeof(value))
             _call("MatmulPreferenceSetAttribute", preference, attribute, address, size)
         result = _Heuristic()
         a, b, y = self._layouts
-        _call(
-            "MatmulAlgoGetHeuristic",
-            *(_handle(self._device), self._operation, a, b, y, y, preference),
-            *(1, ctypes.byref(result), ctypes.byref(found)),
-            what=self.what,
-        )
-        _call("MatmulPreferenceDestroy", preference)
+        try:
+            _call(
+                "MatmulAlgoGetHeuristic",
+                *(_handle(self._device), self._operation, a, b, y, y, preference),
+                *(1, ctypes.byref(result), ctypes.byref(found)),
+                what=self.what,
+            )
+        finally:
+            _call("MatmulPreferenceDestroy", preference)
         if not found.value or result.state:
             raise KernelError(f"cuBLASLt has no algorithm for {self.what}.")
         return result
@@ -293,8 +302,10 @@ class _Plan:
         """Puts the product on the current stream; all arguments are addresses."""
         import cupy
 
-        stream = cupy.cuda.get_current_stream().ptr
-        workspace = _workspace(self._device, stream)
+        current = cupy.cuda.get_current_stream()
+        stream, capturing = current.ptr, current.is_capturing()
+        # What is allocated while a stream captures belongs to its graph.
+        workspace = (_workspace.__wrapped__ if capturing else _workspace)(self._device, stream)
         with self._lock:  # the addresses are part of the descriptor
             for attribute, pointer in ((_BIAS_POINTER, bias), (_AUX_POINTER, aux)):
                 if pointer is not None:
@@ -323,14 +334,17 @@ def _matrix_layout(dtype, layout, count):
     if count > 1:
         batch = {_BATCH_COUNT: ctypes.c_int32(count), _BATCH_STRIDE: ctypes.c_int64(layout.stride)}
         for attribute, value in batch.items():
-            address, size = ctypes.byref(value), ctypes.sizeof(value)
+            address, size = ctypes.byref(value), ctypes.c_size_t(ctypes.sizeof(value))
             _call("MatrixLayoutSetAttribute", made, attribute, address, size)
     return made
 
 
 @functools.cache
 def _workspace(device, stream):
-    """Scratch memory of a stream; products on one stream follow each other, so they share it."""
+    """Scratch memory of a stream; products on one stream follow each other, so they share it.
+
+    A captured graph keeps the address: it must run on the stream that it was captured on.
+    """
     import cupy
 
     with cupy.cuda.Device(device):

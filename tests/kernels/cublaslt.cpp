@@ -136,6 +136,8 @@ int cublasLtMatmul(void*, const Operation* operation, const float* alpha, const 
                    const Layout* la, const void* b, const Layout* lb, const float* beta,
                    const void*, const Layout*, void* y, const Layout* ly,
                    const Heuristic* algorithm, void* workspace, size_t bytes, void*) {
+  if (operation->get<int64_t>(kAuxLeading) % 8 || operation->get<int64_t>(kAuxStride) % 8)
+    return kInvalidValue;
   if (algorithm->algorithm[0] != kMagic || !workspace || bytes < (1u << 25)) return kInvalidValue;
   const bool ta = operation->get<int>(kTransA), tb = operation->get<int>(kTransB);
   const int epilogue = operation->get<int>(kEpilogue, 1);

@@ -44,13 +44,19 @@ def library(tmp_path_factory):
     return loaded
 
 
+@pytest.fixture
+def capturing():
+    """Whether the current stream captures a graph."""
+    return False
+
+
 @pytest.fixture(autouse=True)
-def cuda(library, monkeypatch):
+def cuda(library, monkeypatch, capturing):
     """CuPy and cuBLASLt, both stand-ins; nothing that earlier tests kept is used."""
     cuda = types.SimpleNamespace(
         Device=lambda index: contextlib.nullcontext(),
         runtime=types.SimpleNamespace(getDevice=lambda: 0),
-        get_current_stream=lambda: types.SimpleNamespace(ptr=7),
+        get_current_stream=lambda: types.SimpleNamespace(ptr=7, is_capturing=lambda: capturing),
     )
     cupy = types.SimpleNamespace(
         cuda=cuda,
@@ -132,6 +138,7 @@ VIEWS = {
     "reversed": lambda x: np.ascontiguousarray(x[..., ::-1, :])[..., ::-1, :],
     "batch in the middle": lambda x: np.ascontiguousarray(x.swapaxes(0, -2)).swapaxes(0, -2),
     "batch of the same": lambda x: np.broadcast_to(x[:1], x.shape),
+    "matrices in reverse": lambda x: np.ascontiguousarray(x[::-1])[::-1],
     "every other matrix": lambda x: np.repeat(x, 2, 0)[::2],
 }
 
@@ -204,6 +211,13 @@ def test_plans_are_kept_and_addresses_are_not():
     check(out, wide(first) @ wide(b))
 
 
+@pytest.mark.parametrize("capturing", [False, True])
+def test_scratch_memory_of_a_graph_is_not_kept(capturing):
+    for _ in range(2):
+        check(blas.matmul(draw(3, 5), draw(5, 8)), wide(draw(3, 5)) @ wide(draw(5, 8)))
+    assert blas._workspace.cache_info().currsize == (0 if capturing else 1)
+
+
 @pytest.mark.parametrize(
     ("shapes", "options", "error", "message"),
     [
@@ -214,8 +228,10 @@ def test_plans_are_kept_and_addresses_are_not():
         (((3, 4), (4, 6)), {"epilogue": "bias"}, ArgumentError, "needs `bias`"),
         (((3, 4), (4, 6)), {"bias": draw(6)}, ArgumentError, r"\) False. Received: bias"),
         (((3, 4), (4, 6)), {"epilogue": "bias", "bias": draw(3)}, ArgumentError, r"\(\(3,\)"),
-        (((3, 4), (4, 6)), {"epilogue": "dgelu"}, ArgumentError, "needs `aux`"),
+        (((3, 4), (4, 8)), {"epilogue": "dgelu"}, ArgumentError, "needs `aux`"),
         (((3, 4), (4, 6)), {"out": draw(4, 6)}, ShapeError, r"`out` must be .*\(3, 6\)"),
+        (((2, 3, 4), (4, 8)), {"epilogue": "bias_gradient"}, ShapeError, "not a batch"),
+        (((3, 4), (4, 6)), {"epilogue": "dgelu"}, ShapeError, "multiple of 8 columns"),
         (((3, 4), (4, 13)), {}, KernelError, r"no algorithm for matmul \(3, 13\) x 1"),
     ],
 )

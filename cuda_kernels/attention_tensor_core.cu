@@ -54,10 +54,13 @@ __global__ void __launch_bounds__(kThreads, 1)
     dot_rows<D>(q_tile, mine, k_tiles + stage * KEYS * D, s);
     const PairTile<ROWS, KEYS> tile(pairs, bits[stage], at.first, key);
 #pragma unroll
-    for (int i = 0; i < M * N * 4; ++i) {
-      const int m = i / (4 * N), n = i / 4 % N, e = i % 4;
-      s[m][n][e] *= factor;
-      if (!tile.whole) s[m][n][e] = tile.masked(s[m][n][e], mine + row_of(m, e), column_of(n, e));
+    for (int i = 0; i < M * N * 4; ++i) s[i / (4 * N)][i / 4 % N][i % 4] *= factor;
+    if (!tile.whole) {
+#pragma unroll
+      for (int i = 0; i < M * N * 4; ++i) {
+        const int m = i / (4 * N), n = i / 4 % N, e = i % 4;
+        s[m][n][e] = tile.masked(s[m][n][e], mine + row_of(m, e), column_of(n, e));
+      }
     }
     softmax.add(s, out);
 #pragma unroll

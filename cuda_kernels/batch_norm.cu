@@ -34,20 +34,23 @@ __global__ void __launch_bounds__(kSlabThreads, 1)
           group[k] = load_vec<VEC>(sample + (r + k * slab.step) * columns);
           count = k + 1;
         }
+      const A each = A(1) / A(count), all = seen[0].count + A(count), share = A(count) / all;
 #pragma unroll
       for (int j = 0; j < VEC; ++j) {
         Moments<A> fresh = {A(count), A(0), A(0)};
 #pragma unroll
         for (int k = 0; k < kRows; ++k)
           if (k < count) fresh.mean += to_float(group[k][j]);
-        fresh.mean /= A(count);
+        fresh.mean *= each;
 #pragma unroll
         for (int k = 0; k < kRows; ++k)
           if (k < count) {
             const A deviation = to_float(group[k][j]) - fresh.mean;
             fresh.squares += deviation * deviation;
           }
-        seen[j] = MergeMoments()(seen[j], fresh);
+        const A delta = fresh.mean - seen[j].mean;
+        seen[j] = {all, seen[j].mean + delta * share,
+                   seen[j].squares + fresh.squares + delta * delta * seen[j].count * share};
       }
     }
     slab.combine(seen, MergeMoments());

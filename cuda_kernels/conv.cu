@@ -31,9 +31,10 @@ struct Gather {
   __device__ __forceinline__ void load(T* a, T* b) {
     const int moves[3] = {tap0 * axes[0].step, tap1 * axes[1].step, tap2 * axes[2].step};
     const bool inside = tap0 < axes[0].taps;
+    const int far = pixel(0, moves[0], moves[1], moves[2], 0, axes[1].size, axes[2].size);
     copy_tile<A, VEC, Math::kThreads>(a, [&](int row) -> const T* {
-      const long long at = pixel(starts[row], moves, axes[0].size, axes[1].size, axes[2].size);
-      return inside && at >= 0 ? source + at * depth + channel : nullptr;
+      const int at = moved(starts[row], moves, far, axes[0].size, axes[1].size, axes[2].size);
+      return inside && at >= 0 ? source + static_cast<long long>(at) * depth + channel : nullptr;
     });
     if constexpr (INPUT_GRAD) {  // the kernel, its filters neighbours: k is tap and filter
       const T* tap = kernel + static_cast<long long>(tap_number()) * channels * filters + channel;
@@ -71,13 +72,15 @@ __device__ __forceinline__ void describe_rows(Start* starts, long long* pixels, 
     starts[i] = make_int4(kNowhere, 0, 0, 0);
     pixels[i] = -1;
     if (first + i >= rows) continue;
-    const Start r = unravel(first + i, axes[0].count, axes[1].count, axes[2].count);
-    starts[i] = make_int4(r.x * axes[0].stride + axes[0].offset,
-                          r.y * axes[1].stride + axes[1].offset,
-                          r.z * axes[2].stride + axes[2].offset, r.w);
-    const int place[3] = {axes[0].begin + r.x * axes[0].skip, axes[1].begin + r.y * axes[1].skip,
-                          axes[2].begin + r.z * axes[2].skip};
-    pixels[i] = pixel(make_int4(0, 0, 0, r.w), place, size0, size1, size2);
+    const int4 r = unravel(first + i, axes[0].count, axes[1].count, axes[2].count);
+    const int s0 = r.x * axes[0].stride + axes[0].offset;
+    const int s1 = r.y * axes[1].stride + axes[1].offset;
+    const int s2 = r.z * axes[2].stride + axes[2].offset;
+    starts[i] = make_int4(
+        s0, s1, s2, pixel(r.w, s0, s1, s2, axes[0].size, axes[1].size, axes[2].size));
+    pixels[i] = pixel(static_cast<long long>(r.w), axes[0].begin + r.x * axes[0].skip,
+                      axes[1].begin + r.y * axes[1].skip, axes[2].begin + r.z * axes[2].skip,
+                      size0, size1, size2);
   }
 }
 
@@ -152,7 +155,7 @@ struct GatherTransposed {
   long long place, end;  // the first place of this step; where those of this block end
   int column;            // the first filter that this block computes
   int channel = 0, half = 0, moves[3] = {};
-  Start next = {};  // the place, in parts, whose start this thread writes next
+  int4 next = {};  // the place, in parts, whose start this thread writes next
   bool inside = false;
 
   // Finds tap and channel of this thread, where `row` is the first one of the block.
@@ -173,9 +176,12 @@ struct GatherTransposed {
     if (threadIdx.x >= kStep<T>) return;
     Start& start = starts[half * kStep<T> + threadIdx.x];
     start = make_int4(kNowhere, 0, 0, 0);
-    if (place + threadIdx.x < end)
-      start = make_int4(axes[0].input(next.x, 0), axes[1].input(next.y, 0),
-                        axes[2].input(next.z, 0), next.w);
+    if (place + threadIdx.x < end) {
+      const int s0 = axes[0].input(next.x, 0), s1 = axes[1].input(next.y, 0);
+      const int s2 = axes[2].input(next.z, 0);
+      start = make_int4(
+          s0, s1, s2, pixel(next.w, s0, s1, s2, axes[0].size, axes[1].size, axes[2].size));
+    }
     next.z += kStep<T>;
     while (next.z >= axes[2].count) {
       next.z -= axes[2].count;
@@ -189,9 +195,10 @@ struct GatherTransposed {
 
   __device__ __forceinline__ void load(T* a, T* b) {
     const Start* now = starts + half * kStep<T>;
+    const int far = pixel(0, moves[0], moves[1], moves[2], 0, axes[1].size, axes[2].size);
     copy_tile<A, VEC, Math::kThreads>(a, [&](int row) -> const T* {
-      const long long at = pixel(now[row], moves, axes[0].size, axes[1].size, axes[2].size);
-      return inside && at >= 0 ? x + at * channels + channel : nullptr;
+      const int at = moved(now[row], moves, far, axes[0].size, axes[1].size, axes[2].size);
+      return inside && at >= 0 ? x + static_cast<long long>(at) * channels + channel : nullptr;
     });
     const int n = column + copied_column<B, VEC>();
     copy_tile<B, VEC, Math::kThreads>(b, [&](int row) -> const T* {

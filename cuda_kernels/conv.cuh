@@ -292,26 +292,34 @@ __device__ __forceinline__ GatherAxis input_grad_axis(const Axis& a, int phase) 
   return {count, phase, a.stride, taps, first, skip, 1, step, offset, a.count};
 }
 
-// Where in the source the taps of a row of the gathered matrix begin: along each axis, and in the
-// batch.
+// Where in the source the taps of a row of the gathered matrix begin: along each axis, and as the
+// number of a pixel, which says nothing where an axis is outside. The launcher sees to it that
+// these numbers fit 32 bits: the loop that copies has no time for more.
 using Start = int4;
 constexpr int kNowhere = -(1 << 30);  // no tap reaches the source from there
 
-// Splits the number of a row, (batch, count, count, count), into its parts.
-__device__ __forceinline__ Start unravel(long long row, int count0, int count1, int count2) {
+// Splits the number of a row, (batch, count, count, count), into its parts; the batch is last.
+__device__ __forceinline__ int4 unravel(long long row, int count0, int count1, int count2) {
   const long long line = row / count2, plane = line / count1, sample = plane / count0;
   return make_int4(static_cast<int>(plane - sample * count0),
                    static_cast<int>(line - plane * count1), static_cast<int>(row - line * count2),
                    static_cast<int>(sample));
 }
 
-// Which pixel of a source lies at `moves` from a start; -1 outside of it.
-__device__ __forceinline__ long long pixel(const Start& at, const int (&moves)[3], int size0,
-                                           int size1, int size2) {
-  const int i0 = at.x + moves[0], i1 = at.y + moves[1], i2 = at.z + moves[2];
-  const auto inside = [](int i, int size) {  // a negative one wraps around
-    return static_cast<unsigned>(i) < static_cast<unsigned>(size);
+// The number of a pixel of an array (batch, size0, size1, size2).
+template <typename Index>
+__device__ __forceinline__ Index pixel(Index sample, int i0, int i1, int i2, int size0, int size1,
+                                       int size2) {
+  return ((sample * size0 + i0) * size1 + i1) * size2 + i2;
+}
+
+// The same of what lies at `moves` from a start, `far` pixels on; -1 outside of the source.
+__device__ __forceinline__ int moved(const Start& at, const int (&moves)[3], int far, int size0,
+                                     int size1, int size2) {
+  const auto outside = [](int i, int size) {  // a negative one wraps around
+    return static_cast<unsigned>(i) >= static_cast<unsigned>(size);
   };
-  if (!inside(i0, size0) || !inside(i1, size1) || !inside(i2, size2)) return -1;
-  return ((static_cast<long long>(at.w) * size0 + i0) * size1 + i1) * size2 + i2;
+  const bool lost = outside(at.x + moves[0], size0) | outside(at.y + moves[1], size1) |
+                    outside(at.z + moves[2], size2);
+  return lost ? -1 : at.w + far;
 }

@@ -3,6 +3,55 @@
 
 __device__ __forceinline__ float not_a_number() { return __int_as_float(0x7fc00000); }
 
+// The label of a row: what kernels of integer labels share, so that one kernel that computes loss
+// and gradient gives the bits of the two that compute one each.
+template <typename A>
+struct Label {
+  long long index, columns;
+  bool known, skipped;
+  A smoothing;
+  __device__ __forceinline__ Label(long long index, long long columns, bool has_ignored,
+                                   long long ignored, float smoothing)
+      : index(index), columns(columns), known(index >= 0 && index < columns),
+        skipped(has_ignored && index == ignored), smoothing(smoothing) {}
+  // The logit of the label; NaN if it is not one of the classes.
+  template <typename T>
+  __device__ __forceinline__ A logit(const T* row) const {
+    return known ? to_float(row[index]) : A(not_a_number());
+  }
+  // log(sum) - (1 - smoothing) (logit - top) - smoothing (mean - top)
+  __device__ __forceinline__ A loss(const RunningSum<A>& running, A height, A logit,
+                                    A plain_sum) const {
+    A value = height - (A(1) - smoothing) * (logit - running.top);
+    if (smoothing != A(0)) value -= smoothing * (plain_sum / A(columns) - running.top);
+    return skipped ? A(0) : value;
+  }
+};
+
+// The derivative of a row for the cotangents g of its loss and g_lse of its lse.
+template <typename A>
+struct LabelGradient {
+  A total, each, at_label;
+  long long index;
+  __device__ __forceinline__ LabelGradient(const Label<A>& label, A g, A g_lse)
+      : index(label.index) {
+    A gradient = label.skipped ? A(0) : g;
+    if (!label.skipped && !label.known) gradient = A(not_a_number());
+    total = gradient + g_lse;
+    each = gradient * label.smoothing / A(label.columns);
+    at_label = gradient * (A(1) - label.smoothing);
+  }
+  // Replaces the logits of the columns from c on by their derivatives.
+  template <typename T, int VEC>
+  __device__ __forceinline__ void replace(Vec<T, VEC>& group, long long c, A lse) const {
+#pragma unroll
+    for (int j = 0; j < VEC; ++j) {
+      const A share = exp(to_float(group[j]) - lse) * total - each;
+      group[j] = from_float<T>(c + j == index ? share - at_label : share);
+    }
+  }
+};
+
 // softmax_cross_entropy_forward<T, L, VEC, WIDTH, BLOCK>
 //           loss = lse - (1 - smoothing) x[label] - smoothing mean(x), 0 if label == ignored;
 //           lse = log(sum(exp(x)))
@@ -35,13 +84,9 @@ __global__ void __launch_bounds__(BLOCK, 1)
     running.template combine<WIDTH>();
     if (smoothing != 0.0f) plain_sum = row_reduce<WIDTH>(plain_sum, Sum());
     if (lane == 0) {
-      const A height = log(running.sum), weight = A(smoothing);
-      const long long label = static_cast<long long>(labels[r]);
-      const bool known = label >= 0 && label < columns;
-      A value = known ? height - (A(1) - weight) * (to_float(row[label]) - running.top)
-                      : A(not_a_number());
-      if (smoothing != 0.0f) value -= weight * (plain_sum / A(columns) - running.top);
-      loss[r] = from_float<T>(has_ignored && label == ignored ? A(0) : value);
+      const Label<A> label(labels[r], columns, has_ignored, ignored, smoothing);
+      const A height = log(running.sum);
+      loss[r] = from_float<T>(label.loss(running, height, label.logit(row), plain_sum));
       lse[r] = height + running.top;
     }
   }
@@ -67,22 +112,75 @@ __global__ void __launch_bounds__(BLOCK, 1)
                                    float smoothing) {
   using A = Acc<T>;
   for (long long r = first_row<WIDTH, BLOCK>(); r < rows; r += row_stride<WIDTH, BLOCK>()) {
-    const long long label = static_cast<long long>(labels[r]);
-    const bool skipped = has_ignored && label == ignored;
-    A gradient = skipped ? A(0) : to_float(g[r]);
-    if (!skipped && (label < 0 || label >= columns)) gradient = A(not_a_number());
-    const A total = gradient + g_lse[r], shift = lse[r];
-    const A at_label = gradient * (A(1) - A(smoothing));
-    const A each = gradient * A(smoothing) / A(columns);
+    const Label<A> label(labels[r], columns, has_ignored, ignored, smoothing);
+    const LabelGradient<A> gradient(label, to_float(g[r]), g_lse[r]);
+    const A shift = lse[r];
     const long long lane = threadIdx.x % WIDTH;
 #pragma unroll 2
     for (long long c = lane * VEC; c < columns; c += WIDTH * VEC) {
       Vec<T, VEC> group = load_vec<VEC>(x + r * columns + c);
-#pragma unroll
-      for (int j = 0; j < VEC; ++j) {
-        const A share = exp(to_float(group[j]) - shift) * total - each;
-        group[j] = from_float<T>(c + j == label ? share - at_label : share);
-      }
+      gradient.replace(group, c, shift);
+      store_vec(dx + r * columns + c, group);
+    }
+  }
+}
+
+// softmax_cross_entropy_with_gradient<T, L, VEC, WIDTH, BLOCK>
+//           loss and lse as softmax_cross_entropy_forward;
+//           dx = scale (exp(x - lse) - (1 - smoothing) [c == label] - smoothing / C), 0 if ignored
+// Shapes    x, dx (R, C) of T row-major, C a multiple of VEC; labels (R) of L; loss (R) of T;
+//           scale () and lse (R) of Acc<T>; kept: a multiple of VEC, at most C
+// Launch    any 1-D grid, block BLOCK: BLOCK/WIDTH rows at a time; dynamic shared
+//           BLOCK/WIDTH * kept * sizeof(T), static as block_reduce; 64 registers a thread, so that
+//           1024 threads share a multiprocessor
+// Bytes     2RC * sizeof(T), where kept == C; else the columns from `kept` on are read again,
+//           from cache     Flops  8RC     bound: memory
+// Numerics  computed in Acc<T>, the gradient rounded once; deterministic; the bits of the two
+//           kernels above; a label that is not one of the classes gives NaN
+// Source    Hsu et al. 2024 (Liger Kernel), arXiv:2410.10989: the gradient beside the loss. What a
+//           thread comes back to it keeps in shared memory: two rows of 50304 halves fit a
+//           multiprocessor of an H200, and one computes while the other loads. dx may be x itself
+// Measured  not measured
+template <typename T, typename L, int VEC, int WIDTH, int BLOCK>
+__global__ void __launch_bounds__(BLOCK, 1024 / BLOCK)
+    softmax_cross_entropy_with_gradient(const T* x, const L* __restrict__ labels,
+                                        const Acc<T>* __restrict__ scale, T* __restrict__ loss,
+                                        Acc<T>* __restrict__ lse, T* dx, long long rows,
+                                        long long columns, long long kept, bool has_ignored,
+                                        long long ignored, float smoothing) {
+  using A = Acc<T>;
+  GPUNET_SHARED(T, buffer);
+  T* copy = buffer + threadIdx.x / WIDTH * kept;  // of a row; each thread its own columns
+  const long long first = threadIdx.x % WIDTH * VEC;
+  const A cotangent = *scale;
+  for (long long r = first_row<WIDTH, BLOCK>(); r < rows; r += row_stride<WIDTH, BLOCK>()) {
+    const T* row = x + r * columns;
+    const Label<A> label(labels[r], columns, has_ignored, ignored, smoothing);
+    const A logit = label.logit(row);
+    RunningSum<A> running;
+    A plain_sum = 0;
+#pragma unroll(sizeof(T) == 8 ? 1 : 4)
+    for (long long c = first; c < columns; c += WIDTH * VEC) {
+      const Vec<T, VEC> group = load_vec<VEC>(row + c);
+      if (c < kept) store_vec(copy + c, group);
+      running.add(group);
+      if (smoothing != 0.0f)
+        for (int j = 0; j < VEC; ++j) plain_sum += to_float(group[j]);
+    }
+    // All have read the label's logit before one writes over it; `combine` is a barrier for blocks.
+    __syncwarp();
+    running.template combine<WIDTH>();
+    if (smoothing != 0.0f) plain_sum = row_reduce<WIDTH>(plain_sum, Sum());
+    const A height = log(running.sum), shift = height + running.top;
+    if (first == 0) {
+      loss[r] = from_float<T>(label.loss(running, height, logit, plain_sum));
+      lse[r] = shift;
+    }
+    const LabelGradient<A> gradient(label, cotangent, A(0));
+#pragma unroll 2
+    for (long long c = first; c < columns; c += WIDTH * VEC) {
+      Vec<T, VEC> group = load_vec<VEC>(c < kept ? copy + c : row + c);
+      gradient.replace(group, c, shift);
       store_vec(dx + r * columns + c, group);
     }
   }

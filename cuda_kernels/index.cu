@@ -132,7 +132,9 @@ __global__ void __launch_bounds__(BLOCK, 1)
     const long long row = quotient(g * VEC, inner);
     long long o = quotient(row, classes), k = row - o * classes, c = g * VEC - row * inner;
     Vec<T, VEC> out;
-    for (int v = 0; v < VEC && g * VEC + v < n; ++v) {
+#pragma unroll
+    for (int v = 0; v < VEC; ++v) {
+      if (g * VEC + v >= n) break;  // unrolled all the same: `out` stays in registers
       const long long place = o * inner + c;
       const bool here = static_cast<long long>(ids[place]) == k;
       out[v] = !here ? from_float<T>(Acc<T>(0)) : values ? values[place] : from_float<T>(Acc<T>(1));
@@ -142,6 +144,8 @@ __global__ void __launch_bounds__(BLOCK, 1)
     if ((g + 1) * VEC <= n)
       store_vec<VEC>(y + g * VEC, out);
     else
-      for (int v = 0; g * VEC + v < n; ++v) y[g * VEC + v] = out[v];
+#pragma unroll
+      for (int v = 0; v < VEC; ++v)
+        if (g * VEC + v < n) y[g * VEC + v] = out[v];
   }
 }

@@ -154,7 +154,7 @@ __device__ __forceinline__ void put_piece(T* y, A* partial, const A (&total)[VEC
 // Shapes    keys, order (n), sorted; x (O, n, C), y (O, length, C) of T: other rows stay;
 //           partial (O, tiles, 2, C) of Acc<T>: the first piece of a tile if its place began
 //           before it, and the last one if its place goes on after it
-// Launch    grid (any, ceil(C / (X VEC))), block (X, 256 / X): X threads share a tile;
+// Launch    grid (ceil(C / (X VEC)), any), block (X, 256 / X): X threads share a tile;
 //           x and y aligned to VEC elements
 // Bytes     O (n C sizeof(T) + 8n) + the rows written     Flops  OnC     bound: memory
 // Numerics  in Acc<T>, in the order of the rows, rounded once; tiles start at multiples of 64
@@ -167,11 +167,11 @@ __global__ void __launch_bounds__(256, 1)
                  long long n, long long outer, long long length, long long inner, bool onto) {
   using A = Acc<T>;
   constexpr int AHEAD = 4;  // rows in flight
-  const long long c = (static_cast<long long>(blockIdx.y) * blockDim.x + threadIdx.x) * VEC;
+  const long long c = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) * VEC;
   const long long tiles = ceil_div(n, static_cast<long long>(kTile));
-  const long long step = static_cast<long long>(gridDim.x) * blockDim.y;
+  const long long step = static_cast<long long>(gridDim.y) * blockDim.y;
   if (c >= inner) return;
-  for (long long item = static_cast<long long>(blockIdx.x) * blockDim.y + threadIdx.y;
+  for (long long item = static_cast<long long>(blockIdx.y) * blockDim.y + threadIdx.y;
        item < outer * tiles; item += step) {
     const long long o = item / tiles, first = (item - o * tiles) * kTile;
     const long long last = first + kTile < n ? first + kTile : n;
@@ -211,7 +211,7 @@ __global__ void __launch_bounds__(256, 1)
 
 // combine_tiles<T, F>      y[o, k, :] = F over the pieces of place k, where it has several
 // Shapes    as for combine_runs
-// Launch    grid (any, ceil(C / X)), block (X, 256 / X): X threads share a tile
+// Launch    grid (ceil(C / X), any), block (X, 256 / X): X threads share a tile
 // Bytes     the pieces once: at most 2 OnC / 64 * sizeof(Acc<T>)     bound: memory
 // Numerics  in Acc<T>, tile after tile: the same bits in every run
 // Source    as for combine_runs
@@ -222,11 +222,11 @@ __global__ void __launch_bounds__(256, 1)
                   T* __restrict__ y, long long n, long long outer, long long length,
                   long long inner, bool onto) {
   using A = Acc<T>;
-  const long long c = static_cast<long long>(blockIdx.y) * blockDim.x + threadIdx.x;
+  const long long c = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
   const long long tiles = ceil_div(n, static_cast<long long>(kTile));
-  const long long step = static_cast<long long>(gridDim.x) * blockDim.y;
+  const long long step = static_cast<long long>(gridDim.y) * blockDim.y;
   if (c >= inner) return;
-  for (long long item = static_cast<long long>(blockIdx.x) * blockDim.y + threadIdx.y;
+  for (long long item = static_cast<long long>(blockIdx.y) * blockDim.y + threadIdx.y;
        item < outer * tiles; item += step) {
     const long long o = item / tiles, first = (item - o * tiles) * kTile, last = first + kTile;
     if (last >= n || keys[last] != keys[last - 1]) continue;         // nothing goes on

@@ -60,9 +60,9 @@ struct Adam {
   A keep, corrected, first, second, epsilon;
   __device__ Adam(const Settings<A>& s)
       : keep(A(1) - s.rate * A(s.decay)), first(1.0 - s.a), second(1.0 - s.b), epsilon(s.epsilon) {
-    // In double, once a thread: 1 - beta^t loses most digits of a float in the first steps.
-    const double time = s.t;
-    corrected = s.rate * sqrt(1.0 - pow(s.b, time)) / (1.0 - pow(s.a, time));
+    // 1 - beta^t = -expm1(t log beta): the plain form loses most digits in the first steps.
+    const A rest_a = -expm1(s.t * log1p(-first)), rest_b = -expm1(s.t * log1p(-second));
+    corrected = s.rate * sqrt(rest_b) / rest_a;
   }
   __device__ A operator()(A w, A g, A* slot) const {
     slot[0] += (g - slot[0]) * first;

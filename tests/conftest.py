@@ -25,14 +25,22 @@ hypothesis.settings.load_profile("gpunet")
 NOT_RUN = pytest.StashKey[list[str]]()
 
 
-def why_no_cuda():
+def why_no_cuda(config):
     """Returns why CUDA devices do not work here; an empty text where one does."""
     from gpunet.backend.device import cuda_status
 
     return cuda_status()[1]
 
 
-NEEDS = {"cuda": ("a CUDA device", why_no_cuda)}
+def why_not_thorough(config):
+    """Thorough tests run where `-m` asks for them, as a step of `.ci/run` does."""
+    return "" if "thorough" in config.option.markexpr else "they have a step of their own in CI"
+
+
+NEEDS = {
+    "cuda": ("a CUDA device", why_no_cuda),
+    "thorough": ("`pytest -m thorough`", why_not_thorough),
+}
 
 
 def pytest_collection_modifyitems(config, items):
@@ -40,7 +48,7 @@ def pytest_collection_modifyitems(config, items):
     config.stash[NOT_RUN] = []
     for mark, (need, why_not) in NEEDS.items():
         marked = [item for item in items if item.get_closest_marker(mark)]
-        reason = why_not() if marked else ""
+        reason = why_not(config) if marked else ""
         if reason:
             config.hook.pytest_deselected(items=marked)
             items[:] = [item for item in items if item not in marked]

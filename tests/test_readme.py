@@ -19,7 +19,7 @@ def test_examples_run(tmp_path, monkeypatch, capsys):
     names = {}
     for code in EXAMPLES:
         exec(compile(code, str(README), "exec"), names)
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 5
     assert (tmp_path / "digits.keras").stat().st_size > 0
     accuracy = float(re.search(r"'accuracy': ([\d.]+)", capsys.readouterr().out)[1])
     assert accuracy > 0.95

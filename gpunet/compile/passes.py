@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from gpunet.core.primitive import REGISTRY
 from gpunet.core.state import mode
 from gpunet.core.tensor import Tensor
 from gpunet.core.trace import Equation, Graph, Symbol
@@ -137,7 +138,85 @@ def _is_one(data):
     return isinstance(data, (np.ndarray, np.generic)) and data.size == 1 and data.item() == 1
 
 
+def fuse_loss_gradient(graph: Graph) -> Graph:
+    """Computes the losses of labels and the gradient of their sum at once: logits are read once.
+
+    Where all losses of a `softmax_cross_entropy` count alike, as in a mean, it and its one
+    `softmax_cross_entropy_grad` become `softmax_cross_entropy_with_grad`. The kernels give the same
+    bits; the rules of the CPU do not, so graphs for the CPU stay as they are. It runs before other
+    passes, which may turn the broadcast of a number into a constant.
+    """
+    if graph.device.kind == "cpu":
+        return graph
+    made = {symbol: eq for eq in graph.equations for symbol in eq.outputs}
+    kept = list(graph.equations)
+    for loss in [eq for eq in graph.equations if eq.op.name == "softmax_cross_entropy"]:
+        gradient = _only_gradient(graph, loss)
+        scale = None if gradient is None else _one_number(gradient.inputs[0], made)
+        if gradient is None or scale is None:
+            continue
+        needed = _ancestors(scale[0], made)
+        if loss in needed or not needed.issubset(kept):  # a scale that is there too late
+            continue
+        casts, number = _casts(*scale, loss.outputs[1].dtype)
+        inputs, outputs = [*loss.inputs, number], [*loss.outputs, *gradient.outputs]
+        op, at = REGISTRY["softmax_cross_entropy_with_grad"], kept.index(loss)
+        before = [*kept[:at], *[eq for eq in kept[at:] if eq in needed]]
+        after = [eq for eq in kept[at + 1 :] if eq not in needed and eq is not gradient]
+        kept = [*before, *casts, Equation(op, inputs, loss.attributes, outputs), *after]
+    return _copy(graph, kept, {})
+
+
+def _only_gradient(graph, loss):
+    """The equation of the gradient of losses, if nothing but it needs the loss's `lse`."""
+    users = [eq for eq in graph.equations if loss.outputs[1] in eq.inputs]
+    if len(users) != 1 or users[0].op.name != "softmax_cross_entropy_grad":
+        return None
+    (eq,), (_, g_lse, *rest) = users, users[0].inputs
+    plain = {"ignore_index": None, "label_smoothing": 0.0}
+    alike = rest == [*loss.inputs, loss.outputs[1]]
+    alike = alike and plain | eq.attributes == plain | loss.attributes
+    zero = g_lse in graph.constants and not graph.constants[g_lse].any()
+    return eq if alike and zero else None
+
+
+def _one_number(symbol, made):
+    """The number that all elements are, with the dtypes it is cast to on the way; or None."""
+    dtypes = []
+    while symbol.shape != ():
+        eq = made.get(symbol)
+        if eq is None or eq.op.name not in ("broadcast_to", "reshape", "cast"):
+            return None
+        if eq.op.name == "cast":
+            dtypes.insert(0, symbol.dtype)
+        symbol = eq.inputs[0]
+    return symbol, dtypes
+
+
+def _casts(symbol, dtypes, last):
+    """Equations that cast a number to each of the dtypes in turn, and their result."""
+    equations = []
+    for dtype in [*dtypes, last]:
+        if dtype != symbol.dtype:
+            out = Symbol((), dtype)
+            equations.append(Equation(REGISTRY["cast"], [symbol], {"dtype": dtype}, [out]))
+            symbol = out
+    return equations, symbol
+
+
+def _ancestors(symbol, made):
+    """All equations that a symbol depends on."""
+    found, waiting = set(), [symbol]
+    while waiting:
+        eq = made.get(waiting.pop())
+        if eq is not None and eq not in found:
+            found.add(eq)
+            waiting += eq.inputs
+    return found
+
+
 PASSES: dict[str, Callable[[Graph], Graph]] = {
+    "fuse_loss_gradient": fuse_loss_gradient,
     "fold_constants": fold_constants,
     "neutral_operations": neutral_operations,
     "common_subexpressions": common_subexpressions,

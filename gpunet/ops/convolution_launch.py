@@ -29,6 +29,7 @@ _STEP = 64  # kStep in conv.cuh, in bytes
 _FILL = 128  # blocks that keep a large GPU busy
 _MIN_STEPS = 8  # of a slice of the gradient by the kernel: fewer would not pay for the extra pass
 _MAX_SLICES = 64
+_MAX_PIXELS = 2**30  # that the kernels number in 32 bits, with what padding adds before them
 
 
 def forward_rule(array: Callable) -> Callable:
@@ -104,9 +105,10 @@ def kernel_grad_rule(array: Callable) -> Callable:
 
 
 def _kernels_take(*arrays):
-    """Whether there are kernels for these: float32 and halves, with elements."""
-    dtype = arrays[0].dtype
-    return (dtype == np.float32 or is_half(dtype)) and 0 not in [x.size for x in arrays]
+    """Whether there are kernels for these: float32 and halves, with elements, not too many."""
+    dtype, sizes = arrays[0].dtype, [x.size for x in arrays]
+    countable = all(x.size // x.shape[-1] < _MAX_PIXELS for x in arrays if x.size)
+    return (dtype == np.float32 or is_half(dtype)) and 0 not in sizes and countable
 
 
 def _named(strides, padding, dilation, groups):

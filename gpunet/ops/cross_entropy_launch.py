@@ -10,17 +10,23 @@ from gpunet.ops.reduce_launch import accumulate_dtype
 from gpunet.ops.row_plan import RowPlan, row_vector, statistics, table
 
 _FILE = "cross_entropy.cu"
+# Bytes of logits that a block keeps: no GPU from sm_80 on gives a block less than 99 KiB of shared
+# memory, and a data-centre GPU gives that to two at once.
+_KEPT = 98 * 1024 + 512
 
 
 def _plan(columns, *arrays):
-    """A warp or 256 threads for a row, which need not fit registers: it is read once."""
+    """A warp or 512 threads for a row, which need not fit registers.
+
+    All kernels of integer labels have the same plan, so that they sum in the same order.
+    """
     vector = row_vector(columns, *arrays)
-    return RowPlan(vector, 0, 32, 128) if columns <= 1024 else RowPlan(vector, 0, 256, 256)
+    return RowPlan(vector, 0, 32, 128) if columns <= 1024 else RowPlan(vector, 0, 512, 512)
 
 
-def _launch(kernel, types, plan, rows, args):
-    types = (*types, plan.vector, plan.width, plan.block)
-    launch(_FILE, kernel, types, grid=plan.grid(rows), block=plan.block, args=args)
+def _launch(kernel, types, plan, rows, args, shared=0):
+    types, grid = (*types, plan.vector, plan.width, plan.block), plan.grid(rows)
+    launch(_FILE, kernel, types, grid=grid, block=plan.block, args=args, shared=shared)
 
 
 def _index(labels):
@@ -91,6 +97,41 @@ def sparse_grad_rule(
     args = (g, g_lse, x, labels, lse, dx, rows, columns, *settings)
     _launch("softmax_cross_entropy_backward", types, _plan(columns, x, dx), rows, args)
     return dx
+
+
+def sparse_with_grad_rule(
+    logits: Any,
+    labels: Any,
+    scale: Any,
+    *,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    out: Any = None,
+) -> tuple[Any, Any, Any]:
+    """The `cuda` rule of `softmax_cross_entropy_with_grad`.
+
+    Args:
+        logits: `(R, C)`.
+        labels: `(R,)`, integers.
+        scale: Cotangent of each loss, `()`.
+        ignore_index: Label of rows whose loss is 0.
+        label_smoothing: 0 to 1.
+        out: Array for the gradient: C-contiguous, of the shape and dtype of the logits. It may be
+            `logits` itself, whose memory is then written over.
+    """
+    x, labels, scale = contiguous(logits), _index(labels), statistics(scale, logits)
+    dx = empty_like(x) if out is None else out
+    rows, columns = table(x)
+    loss, lse = _losses(x)
+    plan = _plan(columns, x, dx)
+    each = plan.block // plan.width * x.dtype.itemsize  # bytes of a column of a block's rows
+    kept = min(columns, _KEPT // each // plan.vector * plan.vector)
+    types = (cuda_type(x.dtype), cuda_type(labels.dtype))
+    settings = _settings(ignore_index, label_smoothing)
+    args = (x, labels, scale, loss, lse, dx, rows, columns, kept, *settings)
+    kernel = "softmax_cross_entropy_with_gradient"
+    _launch(kernel, types, plan, rows if columns else 0, args, shared=each * kept)
+    return loss, lse, dx
 
 
 def dense_rule(logits: Any, target: Any, *, label_smoothing: float = 0.0) -> tuple[Any, Any]:

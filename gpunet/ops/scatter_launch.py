@@ -88,7 +88,7 @@ def combine(
     ):
         across = ceil_div(inner, width)
         block = row_block(across)
-        grid = (min(ceil_div(items, block[1]), _MAX_GRID), ceil_div(across, block[0]))
+        grid = (ceil_div(across, block[0]), min(ceil_div(items, block[1]), _MAX_GRID))
         args = (*source, n, outer, length, inner, onto)
         types = (cuda_type(x.dtype), operation, *types)
         launch("scatter.cu", kernel, types, grid=grid, block=block, args=args)

@@ -10,9 +10,11 @@ from gpunet.compile.passes import (
     common_subexpressions,
     dead_code,
     fold_constants,
+    fuse_loss_gradient,
     neutral_operations,
 )
 from gpunet.core.trace import trace
+from gpunet.ops.cross_entropy_labels import softmax_cross_entropy, softmax_cross_entropy_grad
 
 X = gpunet.tensor([[1.5, -0.0], [3.0, -4.0]])
 
@@ -93,6 +95,102 @@ def test_operations_that_change_something_stay(f):
     after = neutral_operations(graph)
     assert len(after.equations) == len(graph.equations)
     same(graph, after, X)
+
+
+# -- losses of labels and their gradient ----------------------------------------------------------
+
+BOTH = "softmax_cross_entropy_with_grad"
+PLAIN = {"ignore_index": None, "label_smoothing": 0.0}
+
+
+@pytest.fixture
+def batch(rng):
+    logits = rng.standard_normal((4, 3, 7)).astype("float32")
+    labels = rng.integers(0, 7, (4, 3))
+    with gpunet.device("emulator"):
+        yield [gpunet.tensor(logits), gpunet.tensor(labels)]
+
+
+def losses(logits, labels, **settings):
+    return softmax_cross_entropy(logits, labels, **{**PLAIN, **settings})
+
+
+def mean_loss(logits, labels):
+    return losses(logits, labels)[0].mean()
+
+
+def smoothed(logits, labels):
+    return losses(logits, labels, ignore_index=1, label_smoothing=0.1)[0].astype("float32").sum()
+
+
+def two_losses(logits, labels):
+    return mean_loss(logits, labels) + smoothed(logits * 2, labels)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("f", "count"), [(mean_loss, 1), (smoothed, 1), (two_losses, 2)])
+def test_a_loss_and_its_gradient_become_one(f, count, dtype, batch):
+    batch[0] = batch[0].astype(dtype)
+    number = gpunet.Variable(1024.0, trainable=False)  # read when the losses are there already
+
+    def step(logits, labels):
+        gradient = gpunet.grad(lambda x: f(x, labels) * number)(logits)
+        return f(logits, labels), gradient, gradient * 2
+
+    graph = common_subexpressions(trace(step, *batch))
+    after = fuse_loss_gradient(graph)
+    assert names(graph).count("softmax_cross_entropy") == count
+    assert names(after).count(BOTH) == count
+    assert not {"softmax_cross_entropy", "softmax_cross_entropy_grad"} & set(names(after))
+    same(graph, after, *batch)
+    same(graph, optimize(graph), *batch)
+    assert BOTH in names(optimize(trace(step, *batch)))
+
+
+def gradients(given, cotangents, gradient_labels=None, **settings):
+    """Losses, and for each cotangent a gradient with settings of its own."""
+    loss, lse = losses(*given)
+    logits, labels = given[0], given[1] if gradient_labels is None else gradient_labels
+    grad = [
+        softmax_cross_entropy_grad(
+            *(ops.broadcast_to(g, loss.shape) for g in pair(loss)), logits, labels, lse,
+            **{**PLAIN, **settings},
+        )
+        for pair in cotangents
+    ]  # fmt: skip
+    return loss, *grad
+
+
+def test_losses_that_must_not_be_fused(batch):
+    one, zeros, ones = gpunet.tensor(1.0), ops.zeros((4, 3)), ops.ones((4, 3))
+    usual = [lambda loss: (one, zeros)]
+
+    def weighted(logits, labels):
+        weights = gpunet.tensor(np.arange(12.0).reshape(4, 3))
+        return gpunet.grad(lambda x: (losses(x, labels)[0] * weights).mean())(logits)
+
+    cases = {
+        "weights of samples": weighted,
+        "two gradients": lambda *xs: gradients(xs, [*usual, lambda loss: (one * 2, zeros)]),
+        "other attributes": lambda *xs: gradients(xs, usual, label_smoothing=0.1),
+        "other labels": lambda x, y: gradients((x, y), usual, (y + 1) % 7),
+        "a gradient of lse": lambda *xs: gradients(xs, [lambda loss: (one, zeros + 1)]),
+        "a constant gradient of lse": lambda *xs: gradients(xs, [lambda loss: (one, ones)]),
+        "a scale of the losses": lambda *xs: gradients(xs, [lambda loss: (loss.sum(), zeros)]),
+        "a number for each row": lambda *xs: gradients(
+            xs, [lambda loss: (gpunet.tensor([[1.0]] * 4), zeros)]
+        ),
+        "no gradient": mean_loss,
+    }
+    assert BOTH in names(fuse_loss_gradient(trace(lambda *xs: gradients(xs, usual), *batch)))
+    for why, f in cases.items():
+        graph = trace(f, *batch)
+        assert names(fuse_loss_gradient(graph)) == names(graph), why
+
+
+def test_graphs_for_the_cpu_keep_both(batch):
+    graph = trace(gpunet.grad(mean_loss), *[x.to("cpu") for x in batch])
+    assert "softmax_cross_entropy_grad" in names(fuse_loss_gradient(graph))
 
 
 def test_a_pass_leaves_its_graph_as_it_is():

@@ -58,8 +58,8 @@ INSTANTIATIONS: list[tuple[str, str, tuple[str | int, ...]]] = [
     ("softmax.cu", "softmax_forward_wide", ("__half", 8, 1024)),
     *(("softmax.cu", "softmax_backward_wide", (half, 8, 1024)) for half in HALVES),
     *(
-        ("cross_entropy.cu", f"softmax_cross_entropy_{way}", (dtype, "long long", width, 256, 256))
-        for way in ("forward", "backward")
+        ("cross_entropy.cu", f"softmax_cross_entropy_{way}", (dtype, "long long", width, 512, 512))
+        for way in ("forward", "backward", "with_gradient")
         for dtype, width in (("float", 4), ("__half", 8), ("__nv_bfloat16", 8))
     ),
     *(

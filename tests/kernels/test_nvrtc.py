@@ -10,7 +10,7 @@ from gpunet.backend.kernels import assemble, kernel_dir
 from gpunet.errors import DeviceError, KernelError
 from tests.kernels.instantiations import INSTANTIATIONS, instantiations
 
-ARCHITECTURES = ["sm_80", "sm_90"]
+ARCHITECTURES = [pytest.param("sm_80", marks=pytest.mark.thorough), "sm_90"]
 HEADER_KEYS = ("Shapes", "Launch", "Bytes", "Numerics", "Source")
 FILES = sorted(path.name for path in kernel_dir().glob("*.cu"))
 GLOBAL = re.compile(r"__global__\s+(?:void\s+|__launch_bounds__\s*\([^()]*\)\s*)*(\w+)")

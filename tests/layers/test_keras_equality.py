@@ -84,6 +84,8 @@ def inputs_of(case, keras=None):
 def pair(case, keras):
     """Returns gpunet's layer and Keras's, built, with the same weights; made once for each row."""
     if case.name not in PAIRS:
+        gpunet.utils.clear_session()  # names count from one again, in both
+        keras.utils.clear_session(free_memory=False)
         mine, theirs = case.build(layers), case.build(keras.layers)
         theirs(*arguments(case, inputs_of(case, keras)), **case.call)
         mine(*arguments(case, inputs_of(case)), **case.call)

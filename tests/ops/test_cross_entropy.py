@@ -8,9 +8,16 @@ import pytest
 import gpunet
 from gpunet import ops
 from gpunet.backend import emulator
+from gpunet.dtypes import numpy_dtype
 from gpunet.errors import ArgumentError, ShapeError
+from gpunet.ops import cross_entropy_launch
 from gpunet.ops.cross_entropy import dense_cross_entropy, softmax_cross_entropy
-from gpunet.ops.cross_entropy_launch import sparse_grad_rule, sparse_rule
+from gpunet.ops.cross_entropy_labels import softmax_cross_entropy_with_grad
+from gpunet.ops.cross_entropy_launch import (
+    sparse_grad_rule,
+    sparse_rule,
+    sparse_with_grad_rule,
+)
 from gpunet.testing import assert_close, check_gradients
 
 NAMES = ["binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy"]
@@ -134,6 +141,36 @@ def test_the_gradient_may_be_written_over_the_logits(rng, columns):
         assert y is buffer
         np.testing.assert_array_equal(y, expected)
     assert not buffer[1].any() and buffer[0].any()
+
+
+@pytest.mark.parametrize("kept", [100_864, 1024, 64])
+@pytest.mark.parametrize("columns", [7, 16, 1030, 4104])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_one_kernel_gives_the_bits_of_two_also_over_the_logits(
+    rng, dtype, columns, kept, monkeypatch
+):
+    monkeypatch.setattr(cross_entropy_launch, "_KEPT", kept)
+    logits = rng.standard_normal((5, columns)).astype(numpy_dtype(dtype)) * 3
+    labels = np.array([0, -1, columns - 1, 3, columns])
+    settings = {"ignore_index": -1, "label_smoothing": 0.1}
+    scale = np.array(0.125, "float32")
+    loss, lse = sparse_rule(logits, labels, **settings)
+    g = np.full(5, 0.125, logits.dtype)
+    expected = loss, lse, sparse_grad_rule(g, 0 * lse, logits, labels, lse, **settings)
+    for order in ("forward", "reverse", "random"):
+        buffer = logits.copy()
+        with emulator.schedule(order, seed=1):
+            apart = sparse_with_grad_rule(logits, labels, scale, **settings)
+            inside = sparse_with_grad_rule(buffer, labels, scale, **settings, out=buffer)
+        assert inside[2] is buffer
+        for y in (apart, inside):
+            assert [part.tobytes() for part in y] == [part.tobytes() for part in expected]
+
+
+def test_scale_is_one_number(data):
+    logits, _, labels = (gpunet.tensor(x) for x in data)
+    with pytest.raises(ShapeError, match="one number"):
+        gpunet.function(softmax_cross_entropy_with_grad)(logits, labels, gpunet.tensor([1.0]))
 
 
 def test_labels_out_of_range_give_nan_in_kernels(rng):

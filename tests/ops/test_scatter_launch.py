@@ -8,7 +8,7 @@ from gpunet import ops
 from gpunet.backend import emulator
 from gpunet.errors import GpunetError
 from gpunet.ops import index_launch, scatter_launch
-from gpunet.ops.cross_entropy import pick, place
+from gpunet.ops.cross_entropy_labels import pick, place
 from gpunet.ops.index import index_add_primitive
 from gpunet.testing.numbers import assert_close
 

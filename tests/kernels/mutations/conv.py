@@ -20,7 +20,7 @@ MUTATIONS = [
     mutation("conv.cuh", "? t + i * kAcross", "? 8 * t + i % 4", *BOTH),
     # Geometry.
     mutation("conv.cuh", "a.dilation, -a.before, a.size}", "a.dilation, a.before, a.size}", "conv"),
-    mutation("conv.cuh", "i1 = at.y + moves[1]", "i1 = at.y - moves[1]", *ALL),
+    mutation("conv.cuh", "outside(at.y + moves[1]", "outside(at.y - moves[1]", *ALL),
     mutation("conv.cuh", "ceil_div(a.window - first, skip)", "(a.window - first) / skip",
              "conv_input_grad"),
     mutation("conv.cuh", "ceil_div(a.size - phase, a.stride)", "a.size / a.stride",

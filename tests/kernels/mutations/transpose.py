@@ -3,7 +3,7 @@
 from tests.kernels.mutations.mutation import mutation
 
 MUTATIONS = [
-    mutation("transpose.cu", "tile[l * (TILE + 1) + p] = from", "tile[p * (TILE + 1) + l] = from",
+    mutation("transpose.cu", "tile[l * PITCH + p] = from", "tile[p * PITCH + l] = from",
              "cumsum"),
     mutation("transpose.cu", "p0 + p];\n      __syncthreads();", "p0 + p];", "cumsum", "sum"),
     mutation("transpose.cu", "to[(p0 + p) * y_step + l0 + l]", "to[(p0 + p) * y_step + l]",

@@ -9,7 +9,7 @@ MUTATIONS = [
              "momentum_update", "momentum_updates"),
     mutation("update.cu", "sqrt(slot[0] + epsilon)", "(sqrt(slot[0]) + epsilon)",
              "rmsprop_update", "rmsprop_updates"),
-    mutation("update.cu", "1.0 - pow(s.a, time)", "1.0 - s.a", "adam_update", "adam_updates"),
+    mutation("update.cu", "-expm1(s.t * log1p(-first))", "first", "adam_update", "adam_updates"),
     mutation("update.cu", "slot[0] * beta_2 + g * rest_2", "slot[0] * beta_2 + g * rest_1",
              "lion_update", "lion_updates"),
     mutation("update.cu", "w * momentum + g * rest;", "w * rest + g * momentum;", "average_update"),

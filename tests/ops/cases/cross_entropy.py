@@ -1,4 +1,4 @@
-"""Rows for `gpunet/ops/cross_entropy.py`."""
+"""Rows for `gpunet/ops/cross_entropy.py` and `cross_entropy_labels.py`."""
 
 from tests.ops.case import array, case, integers, normal, uniform
 
@@ -53,6 +53,20 @@ CASES = {
         _sparse_grad((5, 8), integers(0, 4, 5, dtype="int64"), **_BOTH),
         _sparse_grad((2, 1025), _grad=False),
         _sparse_grad((2, 4104), integers(0, 5, 2), _grad=False, **_BOTH),
+    ],
+    "softmax_cross_entropy_with_grad": [
+        case(normal(5, 7), integers(0, 7, 5), normal()),
+        case(normal(2, 3, 4), integers(0, 4, 2, 3, dtype="int64"), array(0.5)),
+        case(normal(4), integers(0, 4), normal()),
+        case(normal(0, 3), integers(0, 3, 0), normal()),
+        case(normal(6, 40), integers(0, 40, 6, dtype="uint8"), array(0.25), _grad=False),
+        case(normal(5, 7), integers(0, 7, 5), array(-2.0), **_SMOOTH),
+        case(normal(5, 3), _SOME, normal(), **_IGNORE, _dtypes=("float32",)),
+        case(normal(5, 8), integers(0, 4, 5), array(0.5), **_BOTH),
+        case(normal(2, 1025), integers(0, 1025, 2), array(0.5), _grad=False),
+        case(normal(2, 4104), integers(0, 4104, 2), array(1.5), _grad=False, **_BOTH),
+        # More than a block keeps in shared memory.
+        case(normal(1, 50440), integers(0, 50440, 1), array(9.0), _grad=False),
     ],
     "dense_cross_entropy": [
         case(normal(5, 7), uniform(0, 1, 5, 7)),

@@ -95,13 +95,14 @@ struct PairBits {
       allowed[row][first / 8] = static_cast<unsigned char>(bits);
     }
     constexpr int BLOCKS = COLUMNS / 8 + 1;
+    const unsigned least = least_bits(a.rate);
     for (int i = threadIdx.x; a.seed && i < ROWS * BLOCKS; i += THREADS) {
       const int row = i / BLOCKS, part = i % BLOCKS;
       const long long start = pairs.first_draw + static_cast<long long>(query + row) * pairs.keys;
       const PhiloxBlock block = philox_block(a.seed[0], a.seed[1], (start + key) / 8 + part);
       unsigned bits = 0;
 #pragma unroll
-      for (int j = 0; j < 8; ++j) bits |= (block_float(block, j) >= a.rate ? 1u : 0u) << j;
+      for (int j = 0; j < 8; ++j) bits |= (reaches(block, j, least) ? 1u : 0u) << j;
       kept[row][part] = static_cast<unsigned char>(bits);
     }
   }

@@ -181,7 +181,8 @@ struct OnlineSoftmax {
       const int m = i / 2, half = i % 2 * 2;
       float highest = top[m][i % 2], sum = 0;
 #pragma unroll
-      for (int j = 0; j < 2 * N; ++j) highest = Max()(highest, s[m][j / 2][half + j % 2]);
+      for (int j = 0; j < 2 * N; ++j)  // fmaxf skips a NaN; the sum below does not
+        highest = fmaxf(highest, s[m][j / 2][half + j % 2]);
       highest = warp_max<4>(highest);
       const float shrink = exp2f(top[m][i % 2] - highest);
 #pragma unroll
@@ -215,9 +216,9 @@ struct OnlineSoftmax {
 #pragma unroll
     for (int i = 0; i < 2 * M; ++i) {
       const int row = first + row_of(i / 2, i % 2 * 2);
-      const float highest = top[i / 2][i % 2];
+      const float highest = top[i / 2][i % 2], sum = total[i / 2][i % 2];
       if (threadIdx.x % 4 == 0 && row < rows)
-        lse[row] = is_lost(highest) ? kFloor : (highest + log2f(total[i / 2][i % 2])) * kLn2;
+        lse[row] = is_lost(highest) && sum == sum ? kFloor : (highest + log2f(sum)) * kLn2;
     }
   }
 };

@@ -93,6 +93,7 @@ __global__ void __launch_bounds__(kGroupedBlock, 1)
     const int c = e % pieces * V, tap = e / pieces;
     const int kw = tap % width.window, kh = tap / width.window % height.window;
     const int kd = tap / width.window / height.window;
+    const int first_w = width.first_place_of(kw), end_w = width.end_place_of(kw);
     Acc<T> sum[V];
     for (int v = 0; v < V; v++) sum[v] = 0;
     for (long long row = first; row < last; row++) {
@@ -100,10 +101,9 @@ __global__ void __launch_bounds__(kGroupedBlock, 1)
       const int id = depth.input(place.depth, kd), ih = height.input(place.height, kh);
       if (!depth.inside(id) || !height.inside(ih)) continue;
       const long long line = ((place.sample * depth.size + id) * height.size + ih) * width.size;
-      for (int w = 0; w < width.count; w++) {
-        const int iw = width.input(w, kw);
-        if (!width.inside(iw)) continue;
-        const Vec<T, V> in = load_vec<V>(x + (line + iw) * channels + c);
+#pragma unroll 4
+      for (int w = first_w; w < end_w; w++) {
+        const Vec<T, V> in = load_vec<V>(x + (line + width.input(w, kw)) * channels + c);
         const Vec<T, V> by = load_vec<V>(g + (row * width.count + w) * channels + c);
 #pragma unroll
         for (int v = 0; v < V; v++) sum[v] += to_float(in[v]) * to_float(by[v]);
@@ -201,16 +201,16 @@ __global__ void __launch_bounds__(kGroupedBlock, 1)
     const int o = e % all, c = e / all % channels, tap = e / all / channels;
     const int kw = tap % width.window, kh = tap / width.window % height.window;
     const int kd = tap / width.window / height.window;
+    const int first_w = width.first_place_of(kw), end_w = width.end_place_of(kw);
     Acc<T> sum = 0;
     for (long long row = first; row < last; row++) {
       const Row place = row_at(row, depth.count, height.count);
       const int id = depth.input(place.depth, kd), ih = height.input(place.height, kh);
       if (!depth.inside(id) || !height.inside(ih)) continue;
       const long long line = ((place.sample * depth.size + id) * height.size + ih) * width.size;
-      for (int w = 0; w < width.count; w++) {
-        const int iw = width.input(w, kw);
-        if (!width.inside(iw)) continue;
-        const T in = x[((line + iw) * groups + o / filters) * channels + c];
+#pragma unroll 4
+      for (int w = first_w; w < end_w; w++) {
+        const T in = x[((line + width.input(w, kw)) * groups + o / filters) * channels + c];
         sum += to_float(in) * to_float(g[(row * width.count + w) * all + o]);
       }
     }

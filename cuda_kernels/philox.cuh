@@ -52,6 +52,15 @@ __device__ __forceinline__ float block_float(const PhiloxBlock& block, int lane)
   return uniform_float(static_cast<unsigned>(block.word[lane / 2] >> (lane % 2 * 32)));
 }
 
+// Whether block_float(block, lane) >= rate, for a rate of [0, 1], without making it a float: `least`
+// is least_bits(rate), the least 24 bits of which that holds.
+__device__ __forceinline__ unsigned least_bits(float rate) {
+  return static_cast<unsigned>(ceilf(rate * 16777216.0f));
+}
+__device__ __forceinline__ bool reaches(const PhiloxBlock& block, int lane, unsigned least) {
+  return static_cast<unsigned>(block.word[lane / 2] >> (lane % 2 * 32)) >> 8 >= least;
+}
+
 // How many numbers of A a block makes, and which one is number k of them: block_number<float>(b, k)
 // is block_float, block_number<double>(b, k) is element k of Generator(...).random(float64).
 template <typename A>

@@ -192,6 +192,7 @@ __global__ void __launch_bounds__(BLOCK, 1)
     dropout(const T* __restrict__ x, const unsigned* __restrict__ seed, T* __restrict__ y,
             long long n, float rate, float scale, bool aligned) {
   const long long blocks = ceil_div(n, 8ll);
+  const unsigned least = least_bits(rate);
   for (long long b = grid_start<long long>(); b < blocks; b += grid_stride<long long>()) {
     T value[8];
     if (aligned && b * 8 + 8 <= n) {
@@ -204,7 +205,7 @@ __global__ void __launch_bounds__(BLOCK, 1)
     const PhiloxBlock bits = philox_block(seed[0], seed[1], b);
 #pragma unroll
     for (int k = 0; k < 8; ++k) {
-      const bool keep = block_float(bits, k) >= rate;
+      const bool keep = reaches(bits, k, least);
       value[k] = from_float<T>(keep ? to_float(value[k]) * Acc<T>(scale) : Acc<T>(0));
     }
     store_run(y, value, b * 8, n, aligned);

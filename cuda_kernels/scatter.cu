@@ -222,6 +222,7 @@ __global__ void __launch_bounds__(256, 1)
                   T* __restrict__ y, long long n, long long outer, long long length,
                   long long inner, bool onto) {
   using A = Acc<T>;
+  constexpr int AHEAD = 8;  // pieces in flight
   const long long c = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
   const long long tiles = ceil_div(n, static_cast<long long>(kTile));
   const long long step = static_cast<long long>(gridDim.y) * blockDim.y;
@@ -233,12 +234,18 @@ __global__ void __launch_bounds__(256, 1)
     if (first > 0 && keys[first - 1] == keys[last - 1]) continue;  // it began before this tile
     const unsigned key = keys[last - 1];
     A total = partial[(item * 2 + 1) * inner + c];
-    long long end = last, next = item + 1;
-    do {
-      total = F()(total, partial[next * 2 * inner + c]);
-      end += kTile;
-      ++next;
-    } while (end < n && keys[end] == key);
+    const A* piece = partial + (item + 1) * 2 * inner + c;  // of the tile that begins at `end`
+    long long end = last;
+    for (; end + (AHEAD - 1) * kTile < n && keys[end + (AHEAD - 1) * kTile] == key;
+         end += AHEAD * kTile, piece += AHEAD * 2 * inner) {  // what lies between is equal, too
+      A pieces[AHEAD];
+#pragma unroll
+      for (int a = 0; a < AHEAD; ++a) pieces[a] = piece[a * 2 * inner];
+#pragma unroll
+      for (int a = 0; a < AHEAD; ++a) total = F()(total, pieces[a]);
+    }
+    for (; end < n && keys[end] == key; end += kTile, piece += 2 * inner)
+      total = F()(total, *piece);
     T& out = y[(o * length + key) * inner + c];
     out = from_float<T>(onto ? F()(to_float(out), total) : total);
   }

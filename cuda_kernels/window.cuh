@@ -35,6 +35,15 @@ struct Axis {
     if (offset < 0) return -1;
     return offset / stride < count ? offset / stride : count - 1;
   }
+  // The first place where a tap reads an input, and the one after the last.
+  __device__ __forceinline__ int first_place_of(int tap) const {
+    const int first = input(0, tap);
+    return first < 0 ? (stride - 1 - first) / stride : 0;
+  }
+  __device__ __forceinline__ int end_place_of(int tap) const {
+    const int left = size - input(0, tap), places = left > 0 ? (left + stride - 1) / stride : 0;
+    return places < count ? places : count;
+  }
   // The tap that reads an input at a place that reaches over it; with dilation, maybe none: -1.
   __device__ __forceinline__ int tap(int input, int place) const {
     const int offset = input + before - place * stride;

@@ -107,14 +107,13 @@ def attention_grad_rule(
     Returns:
         The cotangents of `q`, `k` and `v`.
     """
-    g, y = contiguous(g), contiguous(y)
+    g, y = _readable(contiguous(g)), _readable(contiguous(y))
     g_lse, lse = (contiguous(x.astype(np.float32, copy=False)) for x in (g_lse, lse))
     delta = empty(lse.shape, np.float32, like=q)
-    grid, types = min(ceil_div(lse.size, _BLOCK // 32), _MAX_BLOCKS), (cuda_type(q.dtype), _BLOCK)
+    grid, types = min(ceil_div(lse.size, _BLOCK // 16), _MAX_BLOCKS), (cuda_type(q.dtype), _BLOCK)
     args = (g, y, g_lse, delta, *q.shape)
     launch("attention.cu", "attention_delta", types, grid=grid, block=_BLOCK, args=args)
     problem = _Problem(q, k, v, masks, seed, scale, dropout, causal)
-    g = _readable(g)
     dk, dv = (empty(x.shape, x.dtype, like=q) for x in (k, v))
     if atomic:
         xp = np if isinstance(q, np.ndarray) else Device("cuda").xp

@@ -115,7 +115,9 @@ def _total(product, skipped, like):
     """The gradient of the first state: through the product, and past all steps."""
     if product is None:
         return _carry(like.shape, like).astype(like.dtype, copy=False)
-    return product if skipped is None else (product + skipped).astype(like.dtype, copy=False)
+    if skipped is None:
+        return product
+    return (product.astype(skipped.dtype) + skipped).astype(like.dtype, copy=False)
 
 
 # -- GRU ------------------------------------------------------------------------------------------

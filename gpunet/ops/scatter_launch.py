@@ -27,7 +27,7 @@ from gpunet.ops.reduce_launch import accumulate_dtype
 TILE = 64  # sorted rows that one thread group combines: kTile in scatter.cu
 _KEYS_A_BLOCK = 1024
 _MOST_BLOCKS = 256
-_MAX_GRID = 65535
+_MAX_GRID_Y = 65535
 
 
 def sort_places(places: Any, length: int, order: Any = None) -> tuple[Any, Any]:
@@ -88,7 +88,7 @@ def combine(
     ):
         across = ceil_div(inner, width)
         block = row_block(across)
-        grid = (ceil_div(across, block[0]), min(ceil_div(items, block[1]), _MAX_GRID))
+        grid = (ceil_div(across, block[0]), min(ceil_div(items, block[1]), _MAX_GRID_Y))
         args = (*source, n, outer, length, inner, onto)
         types = (cuda_type(x.dtype), operation, *types)
         launch("scatter.cu", kernel, types, grid=grid, block=block, args=args)

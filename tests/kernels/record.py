@@ -2,14 +2,14 @@
 
 python tests/kernels/record.py      (two minutes; after every change of a kernel or of its rows)
 
-Which primitives launch a kernel and with which dtypes, its largest error on the emulator, what the
-compiler says of its registers, and what was measured on a GPU. A test fails while it is outdated.
+Which primitives launch a kernel, with which dtypes, its largest error on the emulator, and what the
+compiler says of its registers. A test fails while it is outdated.
 """
 
 import hashlib
 import json
+import re
 from collections import defaultdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +24,9 @@ from tests.ops.cases import CASES
 
 PATH = kernel_dir() / "kernels.json"
 ARCHITECTURE = "sm_90"
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results" / "gpu.json"
+DTYPES = {"float": "f32", "__half": "f16", "__nv_bfloat16": "bf16", "double": "f64"}
+SHORT = {"float32": "f32", "float16": "f16", "bfloat16": "bf16"}
+WORDS = re.compile(r"\w+").findall
 
 
 def digests():
@@ -82,31 +84,27 @@ def usage():
         text = assemble((kernel_dir() / file).read_text(), file)
         for name, used in nvrtc.compile_cubin(text, names, ARCHITECTURE).kernels.items():
             key = file, name.split("<")[0]
-            most = found.setdefault(key, {"registers": 0, "spills": 0, "shared": 0, "variants": 0})
+            nothing = {"dtypes": set(), "registers": 0, "spills": 0, "shared": 0, "variants": 0}
+            most = found.setdefault(key, nothing)
             most["variants"] += 1
+            most["dtypes"] |= {short for word, short in DTYPES.items() if word in WORDS(name)}
             for what in ("registers", "spills", "shared"):
                 most[what] = max(most[what], getattr(used, what))
     return found
 
 
-def measured():
-    """What the newest run of tests/benchmarks/gpu.py says of each op."""
-    if not RESULTS.exists():
-        return {}
-    parts = json.loads(RESULTS.read_text("utf-8"))
-    return {row["op"]: row for part in parts.values() for row in part["results"] if "op" in row}
-
-
 def record():
-    known, figures = survey(), measured()
+    known = survey()
     kernels = defaultdict(dict)
     for (file, kernel), used in sorted(usage().items()):
         facts = known.get((file, kernel), {"ops": (), "errors": {}})
+        rows = {SHORT[dtype] for dtype in facts["errors"] if dtype in SHORT}
+        dtypes = [short for short in DTYPES.values() if short in (used["dtypes"] or rows)]
         kernels[file][kernel] = {
             "ops": sorted(facts["ops"]),
             "errors": {dtype: float(f"{e:.2g}") for dtype, e in sorted(facts["errors"].items())},
             **used,
-            "measured": {op: figures[op] for op in sorted(facts["ops"]) if op in figures},
+            "dtypes": " ".join(dtypes),
         }
     return {"architecture": ARCHITECTURE, "digests": digests(), "kernels": kernels}
 

@@ -110,7 +110,9 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("kind", ["functional", "subclassed"])
+@pytest.mark.parametrize(
+    "kind", ["functional", pytest.param("subclassed", marks=pytest.mark.thorough)]
+)
 def test_training_goes_on_there(kind, optimizer, direction, tmp_path):
     source, target = direction
     MODELS[kind](target)

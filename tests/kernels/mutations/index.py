@@ -18,7 +18,8 @@ MUTATIONS = [
     mutation("scatter.cu", "last < n && keys[last] == key;", "false;",
              "index_add", "scatter_item", "scatter_update", "add_along_axis"),
     mutation("scatter.cu", "          began_before = false;\n", "", "index_add"),
-    mutation("scatter.cu", "while (end < n && keys[end] == key);", "while (false);", "index_add"),
+    mutation("scatter.cu", "for (; end < n && keys[end] == key;", "for (; false;", "index_add"),
+    mutation("scatter.cu", "total = F()(total, pieces[a]);", "total = pieces[a];", "index_add"),
     mutation("scatter.cu", "__popc(peers & ((1u << lane) - 1))", "__popc(peers >> lane) - 1",
              "scatter_update"),  # not stable: the last writer is another one
     mutation("scatter.cu", "onto ? F()(to_float(out[v]), total[v]) : total[v]", "total[v]",

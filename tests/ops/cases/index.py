@@ -83,6 +83,7 @@ CASES = {
         case(normal(200, 8), integers(0, 3, 200), axis=0, length=4),  # runs over tiles of 64 rows
         case(normal(2, 130, 132), integers(0, 2, 130), axis=1, length=3, _grad=False),
         case(normal(64, 33), integers(0, 1, 64), axis=0, length=1, _grad=False),
+        case(normal(1100), integers(0, 2, 1100), axis=0, length=2, _grad=False),  # over eight tiles
         case(normal(129, 1), integers(0, 65, 129, dtype="int64"), axis=0, length=65),
         # Keys of one, two and three bytes, sorted by several blocks.
         case(normal(1025), integers(0, 256, 1025), axis=0, length=256, _grad=False),

@@ -128,7 +128,7 @@ class Function:
         return traced
 
     def _graph(self, args, kwargs):
-        leaves, structure = optree.tree_flatten((args, kwargs), is_leaf=_is_leaf)
+        leaves, structure = _flatten(args, kwargs)
         places = [i for i, leaf in enumerate(leaves) if _is_array(leaf)]
 
         def call(*tensors):
@@ -204,7 +204,7 @@ def function(f: Callable | None = None) -> Any:
 
 def _signature(args, kwargs):
     """Returns what the graph depends on, and the tensors that go into it."""
-    leaves, structure = optree.tree_flatten((args, kwargs), is_leaf=_is_leaf)
+    leaves, structure = _flatten(args, kwargs)
     arguments, tensors = [], []
     for leaf in leaves:
         if _is_array(leaf):
@@ -215,6 +215,11 @@ def _signature(args, kwargs):
             arguments.append(("value", type(leaf), _key(leaf)))
     circumstances = (current_device(), state.autocast, *[ask() for ask in CIRCUMSTANCES])
     return _Signature(structure, tuple(arguments), circumstances), tensors
+
+
+def _flatten(args, kwargs):
+    nest: Any = (args, kwargs)
+    return optree.tree_flatten(nest, is_leaf=_is_leaf)
 
 
 def _is_leaf(x):

@@ -135,7 +135,13 @@ class Steps(Compilable):
 
     def _as_graph(self, step):
         """A step that runs as a graph: op by op if the user wants, or if it cannot be traced."""
-        graph = function(step)
+
+        def traced(data):
+            out = step(data)
+            self._layer._clear_losses()  # what `add_loss` got has no value
+            return out
+
+        graph = function(traced)
 
         def run(data):
             nonlocal graph

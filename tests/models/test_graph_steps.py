@@ -67,6 +67,24 @@ def test_python_runs_a_step_once_for_each_shape_of_batch():
     assert Counted.runs == 9
 
 
+class Penalty(layers.Layer):
+    def call(self, x):
+        self.add_loss(ops.mean(x**2))
+        return x
+
+
+def test_losses_that_layers_add_count_and_are_not_kept_from_a_trace():
+    x, _ = data(32)
+    found = []
+    for eager in (False, True):
+        gpunet.utils.set_random_seed(3)
+        model = gpunet.Sequential([gpunet.Input((6,)), layers.Dense(3), Penalty()])
+        model.compile("sgd", "mse", run_eagerly=eager)
+        found.append(model.fit(x, np.zeros((32, 3)), verbose=0, epochs=2).history["loss"])
+        assert all(loss.numpy() is not None for loss in model.losses)
+    assert found[0] == found[1]
+
+
 class Branching(gpunet.Sequential):
     def train_step(self, batch):
         x, y = batch

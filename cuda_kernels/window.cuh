@@ -58,10 +58,11 @@ struct Axis {
 };
 
 // The parameters of a kernel that describe its windows, and the three axes made of them.
-#define AXIS_PARAMETERS(a) \
-  int a##_size, int a##_count, int a##_window, int a##_stride, int a##_before, int a##_dilation
 #define WINDOW_PARAMETERS \
-  AXIS_PARAMETERS(depth), AXIS_PARAMETERS(height), AXIS_PARAMETERS(width)
+  int depth_size, int depth_count, int depth_window, int depth_stride, int depth_before, \
+  int depth_dilation, int height_size, int height_count, int height_window, int height_stride, \
+  int height_before, int height_dilation, int width_size, int width_count, int width_window, \
+  int width_stride, int width_before, int width_dilation
 #define MAKE_AXIS(a) \
   const Axis a = {a##_size, a##_count, a##_window, a##_stride, a##_before, a##_dilation}
 #define MAKE_WINDOW \

@@ -32,6 +32,7 @@ _NOISE = re.compile(
     r"|^[ \t]*#(?:[^\n]*\\\n)*[^\n]*",
     re.DOTALL | re.MULTILINE,
 )
+_MACRO = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)[ \t]+((?:[^\n]*\\\n)*[^\n]*)", re.MULTILINE)
 _KERNEL = re.compile(r"\b__global__\s+(?:(?:static|inline)\s+)*void\s+(\w+)\s*\(")
 _BOUNDS = re.compile(r"\b__(?:launch_bounds|maxnreg|cluster_dims)__\s*(?=\()")
 _CLOSING = {"(": ")", "<": ">", "[": "]", "{": "}"}
@@ -117,7 +118,7 @@ def scalar_type(text: str, bound: dict[str, str]) -> str:
 def signatures(source: str) -> dict[str, Signature]:
     """Returns the `__global__` functions of a CUDA source by name.
 
-    Kernels that a macro makes are not seen.
+    A macro without arguments may stand for parameters; kernels that a macro makes are not seen.
 
     Args:
         source: CUDA C++.
@@ -130,10 +131,12 @@ def signatures(source: str) -> dict[str, Signature]:
         >>> found.types(("__half",))
         ('const __half*', '__half*', 'float')
     """
+    macros = {name: body.replace("\\\n", " ") for name, body in _MACRO.findall(source)}
     text = _without_bounds(_NOISE.sub(lambda match: " " * len(match[0]), source))
     found = {}
     for match in _KERNEL.finditer(text):
         inside = text[match.end() : _end(text, match.end() - 1)]
+        inside = re.sub(r"\w+", lambda word: macros.get(word[0], word[0]), inside)
         parameters = tuple([_parameter(part) for part in _split(inside)])
         found[match[1]] = Signature(match[1], _template(text[: match.start()]), parameters)
     return found

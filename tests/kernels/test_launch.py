@@ -376,9 +376,13 @@ def test_signatures_of_odd_but_valid_spellings():
     template <class T, typename U = float, int N = 3, template <typename> class Rule>
     static __launch_bounds__(N, 1) __global__ void whole(Acc<T> s, U *const out, half h) {}
     __global__ void declared(long long int n, unsigned long long int m, bool b, Pair<int, T> p);
+    #define REST long long n, \\
+      float a
+    __global__ void shortened(float* y, REST);
     """
     found = signatures(text)
-    assert list(found) == ["plain", "whole", "declared"]
+    assert found["shortened"].types(()) == ("float*", "long long", "float")
+    assert list(found) == ["plain", "whole", "declared", "shortened"]
     plain = [(p.name, p.type, p.pointer, p.const) for p in found["plain"].parameters]
     assert plain[:2] == [("x", "T", True, True), ("y", "float", True, True)]
     assert plain[2] == ("z", "float", True, False)

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from gpunet.compile.function import CIRCUMSTANCES
 from gpunet.core.state import state
 from gpunet.core.symbolic import (
     CallNode,
@@ -25,6 +26,7 @@ from gpunet.layers.input_spec import assert_input_compatibility
 from gpunet.layers.signature import Arguments, CallSignature, is_symbolic, is_tensor
 from gpunet.layers.state import StatefulOperation, calls
 
+CIRCUMSTANCES.append(lambda: calls.training)  # layers inside of a graph act by it
 _MAX_SEEN = 64
 _PLAIN_ERRORS = (ValueError, TypeError, RuntimeError)
 

@@ -109,6 +109,16 @@ def record():
     return {"architecture": ARCHITECTURE, "digests": digests(), "kernels": kernels}
 
 
+def as_text(known):
+    """JSON with one line for each kernel."""
+    files = []
+    for file, kernels in known["kernels"].items():
+        lines = [f"   {json.dumps(name)}: {json.dumps(facts)}" for name, facts in kernels.items()]
+        files.append(f"  {json.dumps(file)}: {{\n" + ",\n".join(lines) + "\n  }")
+    head = json.dumps({key: known[key] for key in ("architecture", "digests")}, indent=1)
+    return head[:-2] + ',\n "kernels": {\n' + ",\n".join(files) + "\n }\n}\n"
+
+
 if __name__ == "__main__":
-    PATH.write_text(json.dumps(record(), indent=1) + "\n", "utf-8")
+    PATH.write_text(as_text(record()), "utf-8")
     print(f"{PATH} written")

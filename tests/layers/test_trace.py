@@ -48,3 +48,20 @@ def test_a_traced_layer_computes_the_same(row):
         np.testing.assert_array_equal(y, reference)
     for v, value in zip(layer.variables, after, strict=True):
         np.testing.assert_array_equal(v, value)
+
+
+def test_a_function_inside_of_a_layer_has_a_graph_for_training_and_one_for_inference():
+    dropout = layers.Dropout(0.5, seed=1)
+
+    class Dropped(layers.Layer):
+        @gpunet.function
+        def dropped(self, x):
+            return dropout(x)
+
+        def call(self, x, training=None):
+            return self.dropped(x)
+
+    layer, x = Dropped(), gpunet.tensor(np.ones((4, 8), "float32"))
+    for training in (False, True, False):
+        y = layer(x, training=training).numpy()
+        assert (y != 1).any() == training

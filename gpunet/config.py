@@ -9,6 +9,7 @@ _settings = {
     "epsilon": 1e-7,
     "image_data_format": "channels_last",
     "float32_matmul_precision": "highest",
+    "cpu_kernels": True,
     "interactive_logging": True,
     "max_epochs": None,
     "max_steps_per_epoch": None,
@@ -100,6 +101,35 @@ def set_float32_matmul_precision(precision: str) -> None:
         >>> set_float32_matmul_precision("highest")
     """
     _settings["float32_matmul_precision"] = _one_of("precision", precision, _PRECISIONS)
+
+
+def cpu_kernels() -> bool:
+    """Returns whether graphs on the CPU run C++ kernels; see `set_cpu_kernels`."""
+    return _settings["cpu_kernels"]
+
+
+def set_cpu_kernels(value: bool) -> None:
+    """Sets whether graphs on the CPU run C++ kernels, where a C++ compiler is found.
+
+    The kernels are compiled once for a machine, and are several times faster than NumPy. Their
+    results differ from NumPy's in the last bits. They are the same in every run with the same
+    processor, compiler, BLAS and number of threads.
+
+    Args:
+        value: `True` (default), or `False`: NumPy only, and the bits of eager ops.
+
+    Raises:
+        ArgumentError: If `value` is no bool.
+
+    Example:
+        >>> set_cpu_kernels(False)
+        >>> cpu_kernels()
+        False
+        >>> set_cpu_kernels(True)
+    """
+    if not isinstance(value, bool):
+        raise ArgumentError(f"`value` must be True or False. {received(value=value)}")
+    _settings["cpu_kernels"] = value
 
 
 def enable_interactive_logging() -> None:

@@ -13,9 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import optree
 
+from gpunet import config
+from gpunet.backend import native
 from gpunet.backend.device import current_device
 from gpunet.compile.executable import Executable
 from gpunet.compile.passes import optimize
+from gpunet.compile.program import Program
 from gpunet.core.state import mode, state
 from gpunet.core.tensor import Operators, Tensor, as_tensor
 from gpunet.core.trace import Graph, trace
@@ -39,7 +42,7 @@ class _Signature(NamedTuple):
 
 
 class _Traced(NamedTuple):
-    executable: Executable
+    executable: Executable | Program
     trainable: tuple[bool, ...]  # of the Variables it uses: a tape watches the trainable ones
 
 
@@ -113,7 +116,7 @@ class Function:
     def _trace(self, signature, args, kwargs):
         reason = self._reason(signature)
         graph = self._graph(args, kwargs)
-        traced = _Traced(Executable(optimize(graph)), _trainable(graph))
+        traced = _Traced(executable(optimize(graph)), _trainable(graph))
         self._traced[signature] = traced
         if len(self._traced) > _MOST_GRAPHS:
             self._traced.popitem(last=False)
@@ -199,6 +202,15 @@ def function(f: Callable | None = None) -> Any:
     return function if f is None else Function(f)
 
 
+def executable(graph: Graph) -> Executable | Program:
+    """Returns what runs a graph fastest here: a `Program` of C++ kernels, or an `Executable`."""
+    kernels = any("native" in eq.op.rules for eq in graph.equations)
+    wanted = graph.device.kind == "cpu" and config.cpu_kernels() and kernels
+    if wanted and native.reason_missing() is None:
+        return Program(graph)
+    return Executable(graph)
+
+
 # -- signatures -----------------------------------------------------------------------------------
 
 
@@ -213,7 +225,8 @@ def _signature(args, kwargs):
             arguments.append(("tensor", x.shape, x.dtype, x.device))
         else:
             arguments.append(("value", type(leaf), _key(leaf)))
-    circumstances = (current_device(), state.autocast, *[ask() for ask in CIRCUMSTANCES])
+    circumstances = (current_device(), config.cpu_kernels(), state.autocast)
+    circumstances += tuple([ask() for ask in CIRCUMSTANCES])
     return _Signature(structure, tuple(arguments), circumstances), tensors
 
 

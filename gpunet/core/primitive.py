@@ -93,6 +93,14 @@ class Primitive:
         """Launches CUDA kernels, `f(*arrays, **attributes)`; the emulator runs it too."""
         return self._rule("cuda", f)
 
+    def native(self, f: Callable) -> Callable:
+        """Plans a C++ kernel for graphs on the CPU: `f(inputs, outputs, **attributes)`.
+
+        Inputs and outputs are lists of `backend.native.Operand`. Returns a `Launch`, or `None`
+        where the array rule should do it.
+        """
+        return self._rule("native", f)
+
     def infer(self, f: Callable) -> Callable:
         """Results as Symbols from inputs as Symbols: shapes and dtypes only."""
         return self._rule("infer", f)

@@ -1,4 +1,4 @@
-// The threads of the kernels, the BLAS they call, and programs: kernels run one after the other.
+// The threads of the kernels, and programs: kernels run one after the other.
 #include "runtime.h"
 
 #include <unistd.h>
@@ -10,12 +10,14 @@
 
 // -- threads --------------------------------------------------------------------------------------
 //
-// A worker looks for work for some microseconds before it sleeps: the next kernel of a program
-// follows the last one at once, and waking a thread takes longer than a small kernel.
+// Whoever is free takes the next task, and the caller waits for tasks that were taken only: a worker
+// that the system has not woken yet holds nobody up. A worker looks for work for some time before
+// it sleeps: the next kernel of a program follows the last one at once, and waking a thread takes
+// longer than a small kernel.
 
 namespace {
 
-constexpr int SPINS = 4000;  // some 50 us
+constexpr int SPINS = 2000;  // some 100 us
 
 inline void relax() {
 #if defined(__x86_64__)
@@ -27,7 +29,7 @@ inline void relax() {
 
 class Pool {
   public:
-    explicit Pool(int workers) : workers_(workers) {
+    explicit Pool(int workers) {
         for (int i = 0; i < workers; ++i) std::thread([this] { work(); }).detach();
     }
 
@@ -39,49 +41,57 @@ class Pool {
         }
         task_ = task;
         context_ = context;
-        count_ = count;
-        next_.store(0, std::memory_order_relaxed);
-        left_.store(workers_, std::memory_order_relaxed);
+        done_.store(0, std::memory_order_relaxed);
+        const uint64_t turn = turn_of(state_.load(std::memory_order_relaxed)) + 1;
         {
             std::lock_guard<std::mutex> lock(sleep_);
-            turn_.fetch_add(1, std::memory_order_release);
+            state_.store(turn << 40 | uint64_t(count) << 20, std::memory_order_release);
         }
         if (asleep_.load(std::memory_order_acquire) > 0) wake_.notify_all();
-        take();
-        while (left_.load(std::memory_order_acquire) > 0) relax();
+        take(turn);
+        while (done_.load(std::memory_order_acquire) < count) relax();
     }
 
   private:
-    void take() {
-        for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < count_;)
-            task_(context_, i);
+    // The state in one word, so that it is always read whole: 24 bits of a turn's number, 20 bits
+    // of how many tasks it has, 20 bits of the next one.
+    static uint64_t turn_of(uint64_t state) { return state >> 40; }
+
+    void take(uint64_t turn) {
+        uint64_t state = state_.load(std::memory_order_acquire);
+        while (turn_of(state) == (turn & 0xffffff)) {
+            const uint64_t count = state >> 20 & 0xfffff, next = state & 0xfffff;
+            if (next >= count) return;
+            if (!state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel)) continue;
+            task_(context_, int64_t(next));
+            done_.fetch_add(1, std::memory_order_acq_rel);
+            state = state_.load(std::memory_order_acquire);
+        }
     }
 
     void work() {
-        for (uint64_t seen = 0;; ++seen) {
+        for (uint64_t seen = 0;;) {
             int spins = 0;
-            while (turn_.load(std::memory_order_acquire) == seen) {
+            while (turn_of(state_.load(std::memory_order_acquire)) == seen) {
                 if (++spins < SPINS) {
                     relax();
                     continue;
                 }
                 std::unique_lock<std::mutex> lock(sleep_);
                 asleep_.fetch_add(1, std::memory_order_acq_rel);
-                wake_.wait(lock, [&] { return turn_.load(std::memory_order_acquire) != seen; });
+                wake_.wait(lock, [&] { return turn_of(state_.load()) != seen; });
                 asleep_.fetch_sub(1, std::memory_order_acq_rel);
             }
-            take();
-            left_.fetch_sub(1, std::memory_order_acq_rel);
+            seen = turn_of(state_.load(std::memory_order_acquire));
+            take(seen);
         }
     }
 
-    int workers_;
     void (*task_)(void*, int64_t) = nullptr;
     void* context_ = nullptr;
-    int64_t count_ = 0;
-    std::atomic<int64_t> next_{0};
-    std::atomic<int> left_{0}, asleep_{0};
-    std::atomic<uint64_t> turn_{0};
+    std::atomic<uint64_t> state_{0};
+    std::atomic<int64_t> done_{0};
+    std::atomic<int> asleep_{0};
     std::mutex busy_, sleep_;
     std::condition_variable wake_;
 };
@@ -107,41 +117,11 @@ void run_on_threads(void (*task)(void*, int64_t), void* context, int64_t count) 
     threads_of_this_process().run(task, context, count);
 }
 
-// -- BLAS -----------------------------------------------------------------------------------------
-
-// CBLAS as NumPy was built with it: sizes are 64 or 32 bits wide.
-template <class Int, class T>
-using Gemm = void (*)(int, int, int, Int, Int, Int, T, const T*, Int, const T*, Int, T, T*, Int);
-
-void* blas_sgemm = nullptr;
-void* blas_dgemm = nullptr;
-
-template <class Int, class T, void** function>
-void call_gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, T alpha, const T* a, int64_t lda,
-               const T* b, int64_t ldb, T beta, T* c, int64_t ldc) {
-    if (m == 0 || n == 0) return;
-    if (k == 0) {
-        for (int64_t i = 0; i < m; ++i)
-            for (int64_t j = 0; j < n; ++j)
-                c[i * ldc + j] = beta == T(0) ? T(0) : c[i * ldc + j] * beta;
-        return;
-    }
-    constexpr int ROW_MAJOR = 101, PLAIN = 111, TRANSPOSED = 112;
-    reinterpret_cast<Gemm<Int, T>>(*function)(ROW_MAJOR, ta ? TRANSPOSED : PLAIN,
-                                              tb ? TRANSPOSED : PLAIN, m, n, k, alpha, a, lda, b,
-                                              ldb, beta, c, ldc);
-}
-
 }  // namespace
 
-EXPORT const Runtime* start(int64_t threads, void* sgemm, void* dgemm, int64_t wide) {
-    blas_sgemm = sgemm;
-    blas_dgemm = dgemm;
+EXPORT const Runtime* start(int64_t threads) {
     shared.threads = static_cast<int>(threads);
     shared.run = run_on_threads;
-    shared.sgemm = wide ? call_gemm<int64_t, float, &blas_sgemm> : call_gemm<int, float, &blas_sgemm>;
-    shared.dgemm =
-        wide ? call_gemm<int64_t, double, &blas_dgemm> : call_gemm<int, double, &blas_dgemm>;
     return &shared;
 }
 

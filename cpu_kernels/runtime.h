@@ -1,4 +1,4 @@
-// What every C++ kernel for the CPU may use: threads, matrix products, and its own signature.
+// What every C++ kernel for the CPU may use: threads, and its own signature.
 //
 // A kernel is `KERNEL(name) { ... }`. It is given the addresses of its inputs, of its outputs and,
 // where its launch asks for some, of scratch memory (64-byte aligned; contents undefined); then
@@ -16,11 +16,6 @@ struct Runtime {
     int threads;
     // Calls task(context, i) for i in [0, count), on all threads; returns when all have returned.
     void (*run)(void (*task)(void*, int64_t), void* context, int64_t count);
-    // Row-major C = alpha * op(A) op(B) + beta * C, on the thread that calls it.
-    void (*sgemm)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
-                  int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc);
-    void (*dgemm)(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double* a,
-                  int64_t lda, const double* b, int64_t ldb, double beta, double* c, int64_t ldc);
 };
 
 static const Runtime* runtime = nullptr;
@@ -54,13 +49,4 @@ template <class F> inline void parallel(int64_t n, int64_t grain, const F& f) {
         if (begin < end) c.f(begin, end, i);
     };
     runtime->run(task, &context, parts);
-}
-
-inline void gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, float alpha, const float* a,
-                 int64_t lda, const float* b, int64_t ldb, float beta, float* c, int64_t ldc) {
-    runtime->sgemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
-}
-inline void gemm(bool ta, bool tb, int64_t m, int64_t n, int64_t k, double alpha, const double* a,
-                 int64_t lda, const double* b, int64_t ldb, double beta, double* c, int64_t ldc) {
-    runtime->dgemm(ta, tb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc);
 }

@@ -1,15 +1,20 @@
 """Global settings, with Keras's names: `floatx`, `epsilon`, `image_data_format`, limits."""
 
+import contextlib
 import os
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from gpunet.errors import ArgumentError, received
 
-_settings = {
+_settings: dict[str, Any] = {
     "floatx": "float32",
     "epsilon": 1e-7,
     "image_data_format": "channels_last",
     "float32_matmul_precision": "highest",
     "cpu_kernels": True,
+    "debug": False,
+    "passes": None,
     "interactive_logging": True,
     "max_epochs": None,
     "max_steps_per_epoch": None,
@@ -130,6 +135,75 @@ def set_cpu_kernels(value: bool) -> None:
     if not isinstance(value, bool):
         raise ArgumentError(f"`value` must be True or False. {received(value=value)}")
     _settings["cpu_kernels"] = value
+
+
+def passes() -> tuple[str, ...] | None:
+    """Returns the names of the passes that graphs go through, or `None` for all; see `compile`."""
+    return _settings["passes"]
+
+
+@contextlib.contextmanager
+def compile(passes: Iterable[str] | None = None) -> Iterator[None]:
+    """Chooses, for a block, the passes that make graphs simpler and faster.
+
+    A function that is called in the block gets a graph of its own for it. What each pass does to a
+    graph is shown by `gpunet.function(f).effects(*args)`.
+
+    Args:
+        passes: Names from `gpunet.compile.PASSES`, which run in the order given; `()` leaves
+            graphs as they were traced. `None` stands for all, as by default.
+
+    Raises:
+        ArgumentError: When a graph is made, if there is no pass of a name.
+
+    Example:
+        >>> import gpunet
+        >>> double = gpunet.function(lambda x: x * 1 + x * 1)
+        >>> len(double.graph(gpunet.tensor(1.0)).equations)
+        1
+        >>> with compile(passes=["common_subexpressions"]):
+        ...     len(double.graph(gpunet.tensor(1.0)).equations)
+        2
+    """
+    before = _settings["passes"]
+    _settings["passes"] = None if passes is None else tuple(passes)
+    try:
+        yield
+    finally:
+        _settings["passes"] = before
+
+
+def set_debug(value: bool) -> None:
+    """Sets whether graphs run op by op, waiting for each; see `debug`."""
+    _settings["debug"] = bool(value)
+
+
+def is_debug_enabled() -> bool:
+    """Tells whether graphs run op by op, waiting for each; see `debug`."""
+    return _settings["debug"]
+
+
+@contextlib.contextmanager
+def debug() -> Iterator[None]:
+    """Runs graphs op by op for a block, waiting for the device after each op.
+
+    A GPU works behind the back of Python: an error comes up in some later call, and a captured
+    graph fails as a whole. In this block nothing is captured, an error comes up in the equation at
+    fault, and a note on it names that. It is slow.
+
+    Example:
+        >>> with debug():
+        ...     is_debug_enabled()
+        True
+        >>> is_debug_enabled()
+        False
+    """
+    before = is_debug_enabled()
+    set_debug(True)
+    try:
+        yield
+    finally:
+        set_debug(before)
 
 
 def enable_interactive_logging() -> None:

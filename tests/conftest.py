@@ -84,3 +84,23 @@ def seed():
 def rng():
     """A NumPy generator for a test's own data, the same at every run."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def without_kernels():
+    """Graphs on the CPU run on NumPy, with the bits of eager ops."""
+    from gpunet import config
+
+    config.set_cpu_kernels(False)
+    yield
+    config.set_cpu_kernels(True)
+
+
+@pytest.fixture(params=[False, True], ids=["numpy", "kernels"])
+def kernels(request):
+    """Graphs on the CPU run on NumPy, then C++ kernels; returns whether they do."""
+    from gpunet import config
+
+    config.set_cpu_kernels(request.param)
+    yield request.param
+    config.set_cpu_kernels(True)

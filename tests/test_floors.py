@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "gpunet"
 
 # Some floors have steps: rooms on a step may import those on the steps before it.
 FLOORS = {
-    0: ["errors version", "config", "dtypes tree"],
+    0: ["errors version", "config", "dtypes naming origin tree"],
     1: ["backend"],
     2: ["core"],
     3: ["ops"],

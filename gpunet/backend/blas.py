@@ -303,9 +303,8 @@ class _Plan:
         import cupy
 
         current = cupy.cuda.get_current_stream()
-        stream, capturing = current.ptr, current.is_capturing()
-        # What is allocated while a stream captures belongs to its graph.
-        workspace = (_workspace.__wrapped__ if capturing else _workspace)(self._device, stream)
+        stream = current.ptr
+        workspace = _workspace(self._device, current)
         with self._lock:  # the addresses are part of the descriptor
             for attribute, pointer in ((_BIAS_POINTER, bias), (_AUX_POINTER, aux)):
                 if pointer is not None:
@@ -339,16 +338,24 @@ def _matrix_layout(dtype, layout, count):
     return made
 
 
-@functools.cache
+_workspaces: dict[tuple[int, int], Any] = {}
+
+
 def _workspace(device, stream):
     """Scratch memory of a stream; products on one stream follow each other, so they share it.
 
-    A captured graph keeps the address: it must run on the stream that it was captured on.
+    A captured graph keeps the address: it must run on the stream that it was captured on. Where a
+    stream captures before it has a workspace, the memory belongs to the graph and is not kept here.
     """
     import cupy
 
-    with cupy.cuda.Device(device):
-        return cupy.empty(WORKSPACE_BYTES, np.uint8)
+    found = _workspaces.get((device, stream.ptr))
+    if found is None:
+        with cupy.cuda.Device(device):
+            found = cupy.empty(WORKSPACE_BYTES, np.uint8)
+        if not stream.is_capturing():
+            _workspaces[device, stream.ptr] = found
+    return found
 
 
 # -- the library ----------------------------------------------------------------------------------

@@ -4,11 +4,13 @@
 Both get the same text, instantiation, grid, block and arguments.
 """
 
+import contextlib
 import functools
+import math
 import operator
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +31,33 @@ _CUDA_TYPES = {dtype: cuda for cuda, dtype in DTYPES.items()}
 _MAX_BLOCK = (1024, 1024, 64)
 _MAX_GRID = (2**31 - 1, 65535, 65535)
 _MAX_SHARED = 227 * 1024  # bytes a block may have on sm_90, the most of all; sm_80 has 163 KiB
-_compiling = threading.RLock()
+
+
+class Hooks(threading.local):
+    """What graphs set for a while, in one thread, to get hold of kernels and of their memory.
+
+    Attributes:
+        allocate: Called by `empty` on the emulator with bytes: returns them as a uint8 array, in
+            whatever state a kernel shall find them. (On a GPU, CuPy's allocators do this.)
+        launch: Called instead of every launch: `launch(kernel, device, grid, block, args, shared)`.
+    """
+
+    allocate: Callable[[int], Any] | None = None
+    launch: Callable[..., None] | None = None
+
+
+hooks = Hooks()
+
+
+@contextlib.contextmanager
+def hooked(**functions: Callable | None) -> Iterator[None]:
+    """Sets hooks of this thread for a block."""
+    before = {name: getattr(hooks, name) for name in functions}
+    hooks.__dict__.update(functions)
+    try:
+        yield
+    finally:
+        hooks.__dict__.update(before)
 
 
 def cuda_type(dtype: Any) -> str:
@@ -146,6 +174,7 @@ class Kernel:
         self._prelude = prelude
         self._source = source
         self._compiled: dict[int | None, Callable] = {}  # by CUDA device; None: the emulator
+        self._compiling = threading.Lock()  # of its own: several kernels may compile at once
 
     @functools.cached_property
     def text(self) -> str:
@@ -168,15 +197,26 @@ class Kernel:
                 f"GPU. {received(shared=shared)}"
             )
         device = self._device(args)
-        compiled = self._compiled.get(device)
-        if compiled is None:
-            with _compiling:
-                compiled = self._compiled.setdefault(device, self._compile(device))
+        if hooks.launch is not None:
+            hooks.launch(self, device, grid, block, args, shared)
+            return
+        compiled = self._compiled.get(device) or self.compiled(device)
         compiled(grid, block, args, shared)
 
-    def _compile(self, device):
-        if device in self._compiled:  # by another thread, while this one waited
+    def compiled(self, device: int | None) -> Callable:
+        """Returns what launches the kernel on a CUDA device, or (`None`) on the emulator.
+
+        Threads may call it for several kernels at once, to compile them in parallel.
+
+        Raises:
+            KernelError: If the kernel does not compile.
+        """
+        with self._compiling:
+            if device not in self._compiled:  # else another thread compiled it meanwhile
+                self._compiled[device] = self._compile(device)
             return self._compiled[device]
+
+    def _compile(self, device):
         if device is None:
             return emulator.Function(self.text, self.expression)
         found = signatures(self.text).get(self.name)
@@ -240,8 +280,16 @@ def empty(shape: int | tuple[int, ...], dtype: Any, like: Any) -> Any:
         array([nan, nan], dtype=float32)
     """
     if isinstance(like, np.ndarray):
-        return emulator.poison(np.empty(shape, dtype))
+        return _host_memory(shape, np.dtype(dtype))
     return sys.modules["cupy"].empty(shape, dtype)
+
+
+def _host_memory(shape, dtype):
+    """A poisoned NumPy array, or one in the memory of a graph."""
+    count = math.prod(shape) if isinstance(shape, tuple) else shape
+    if hooks.allocate is None or not count:
+        return emulator.poison(np.empty(shape, dtype))
+    return hooks.allocate(count * dtype.itemsize).view(dtype).reshape(shape)
 
 
 def empty_like(array: Any, dtype: Any = None) -> Any:

@@ -1,15 +1,15 @@
 """C++ kernels for the CPU, in `cpu_kernels/`: compiled once for this machine, then called.
 
-They make graphs fast and are never required: where there is no C++ compiler, or NumPy's BLAS has no
-C interface that can be found, graphs run on NumPy. What the bits of a result depend on is the
-processor, the compiler, NumPy's BLAS and the number of threads - never on the number of runs.
+They make graphs fast and are never required: where there is no C++ compiler, graphs run on NumPy.
+What the bits of a result depend on is the processor, the compiler and the number of threads - never
+on the number of runs.
 """
 
 import ctypes
 import functools
-import shlex
+import math
+import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from threadpoolctl import ThreadpoolController
 
 from gpunet.backend.emulator.cache import cached
 from gpunet.backend.emulator.toolchain import cache_key, compiler, excerpt
+from gpunet.config import cpu_kernels
 from gpunet.errors import DeviceError, KernelError
 
 # No contraction to fused multiply-adds unless a kernel asks for one: sums and products have the
@@ -26,13 +27,6 @@ from gpunet.errors import DeviceError, KernelError
 FLAGS = (
     *("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread"),
     *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions", "-fno-rtti"),
-)
-# How builds of NumPy's BLAS spell its C interface, and whether its sizes have 64 bits.
-_GEMMS = (
-    ("scipy_cblas_{}gemm64_", True),
-    ("cblas_{}gemm64_", True),
-    ("scipy_cblas_{}gemm", False),
-    ("cblas_{}gemm", False),
 )
 
 
@@ -52,7 +46,7 @@ class Operand(NamedTuple):
     @property
     def size(self) -> int:
         """How many elements there are."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def ndim(self) -> int:
@@ -83,7 +77,8 @@ class Launch(NamedTuple):
     """One call of a kernel, planned for operands.
 
     Attributes:
-        kernel: File and function: `"norm.layer_norm"` is in `cpu_kernels/norm.cpp`.
+        kernel: File and function: `"norm.layer_norm"` is in `cpu_kernels/norm.cpp`. The address of
+            a kernel that is in no file, but was written for a graph.
         sizes: Whole numbers that it is given.
         numbers: Real numbers that it is given.
         scratch: Bytes of scratch memory, whose address follows those of the outputs.
@@ -92,7 +87,7 @@ class Launch(NamedTuple):
             of inputs that are not contiguous. Outputs are always contiguous.
     """
 
-    kernel: str
+    kernel: str | int
     sizes: tuple[int, ...] = ()
     numbers: tuple[float, ...] = ()
     scratch: int = 0
@@ -119,17 +114,23 @@ def reason_missing() -> str | None:
     """Returns why there are no C++ kernels on this machine, or `None` if there are."""
     try:
         compiler()
-        _blas()
     except DeviceError as error:
         return str(error)
     return None
 
 
+def wanted() -> bool:
+    """Tells whether graphs on the CPU run C++ kernels: they can, and the user wants it."""
+    return cpu_kernels() and reason_missing() is None
+
+
 @functools.cache
-def address(kernel: str) -> int:
+def address(kernel: str | int) -> int:
     """Returns the address of a kernel such as `"norm.layer_norm"`, compiled if need be."""
+    if isinstance(kernel, int):
+        return kernel
     file, _, function = kernel.partition(".")
-    return _function_address(library(file), function)
+    return function_address(library(file), function)
 
 
 @functools.cache
@@ -153,7 +154,8 @@ def load(text: str, name: str) -> ctypes.CDLL:
 
 def build(text: str, name: str) -> Path:
     """Returns the library that `text` is compiled to."""
-    command = (*compiler(), *FLAGS, "-I", str(source_dir()), "-x", "c++", "-")
+    options = (*FLAGS, *_vectors())
+    command = (*compiler(), *options, "-I", str(source_dir()), "-x", "c++", "-")
 
     def make(path: Path) -> None:
         run = [*command, "-o", str(path)]
@@ -161,8 +163,12 @@ def build(text: str, name: str) -> Path:
         if result.returncode:
             raise KernelError(f"`{name}` does not compile:\n{excerpt(result.stderr)}")
 
-    flags = shlex.join(FLAGS)
-    return cached(cache_key("cpu", flags, _processor(), _headers(), text), make)
+    return cached(cache_key("cpu", *options, _processor(), _headers(), text), make)
+
+
+def _vectors():
+    """Asks for the widest vectors: compilers choose half of them on some processors."""
+    return ("-mprefer-vector-width=512",) if "__AVX512F__" in _processor() else ()
 
 
 @functools.cache
@@ -181,34 +187,19 @@ class Runtime:
     """The threads and programs of the kernels; `runtime()` returns the one there is.
 
     Attributes:
-        threads: How many threads kernels run on: as many as NumPy's BLAS had at the start.
+        threads: How many threads kernels run on.
         shared: Address of what kernels are attached to.
         run_program: `run_program(calls, begin, end)`, see `cpu_kernels/runtime.cpp`.
     """
 
     def __init__(self):
-        blas, functions, wide = _blas()
-        self._blas = blas
-        self.threads: int = max(1, blas.num_threads)
+        self.threads: int = _threads()
         loaded = ctypes.CDLL(str(build((source_dir() / "runtime.cpp").read_text(), "runtime.cpp")))
-        loaded.start.restype = ctypes.c_void_p
-        loaded.start.argtypes = [ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64]
-        self.shared = loaded.start(self.threads, *functions, wide)
+        loaded.start.restype, loaded.start.argtypes = ctypes.c_void_p, [ctypes.c_int64]
+        self.shared = loaded.start(self.threads)
         self.run_program: Any = loaded.run_program
         self.run_program.restype = ctypes.c_int64
         self.run_program.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64]
-
-    def hold_blas(self) -> int:
-        """Keeps BLAS to one thread, because kernels call it on several; returns what it had."""
-        threads = self._blas.num_threads
-        if threads != 1:
-            self._blas.set_num_threads(1)
-        return threads
-
-    def release_blas(self, threads: int) -> None:
-        """Gives BLAS its threads back."""
-        if threads != 1:
-            self._blas.set_num_threads(threads)
 
 
 @functools.cache
@@ -217,38 +208,41 @@ def runtime() -> Runtime:
     return Runtime()
 
 
-@functools.cache
-def _blas():
-    """Finds NumPy's BLAS: its controller, the addresses of sgemm and dgemm, the width of sizes."""
-    for blas in ThreadpoolController().select(user_api="blas").lib_controllers:
-        loaded = ctypes.CDLL(blas.filepath)
-        for name, wide in _GEMMS:
-            names = [name.format(letter) for letter in "sd"]
-            if all(hasattr(loaded, n) for n in names):
-                return blas, [_function_address(loaded, n) for n in names], wide
-    raise DeviceError(
-        "NumPy's BLAS has no C interface that can be found, which C++ kernels need. "
-        f"Received: platform={sys.platform!r}, numpy={np.__version__}"
-    )
+def _threads():
+    """As many as NumPy's BLAS has: what is set for it (`OMP_NUM_THREADS`, ...) holds here, too."""
+    found = ThreadpoolController().select(user_api="blas").lib_controllers
+    return max(blas.num_threads for blas in found) if found else os.cpu_count() or 1
 
 
-def _function_address(loaded, name):
+def function_address(loaded: ctypes.CDLL, name: str) -> int:
+    """Returns the address of a function of a loaded library."""
     return ctypes.cast(getattr(loaded, name), ctypes.c_void_p).value or 0
 
 
-def call(launch: Launch, inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> int:
-    """Runs one kernel on arrays laid out as planned; returns 0, or 1 if it could not go on."""
-    scratch = np.empty(launch.scratch + 64, np.uint8)
-    spare = scratch.ctypes.data + -scratch.ctypes.data % 64
-    arrays = [*(a.ctypes.data for a in (*inputs, *outputs)), spare]
-    table = (ctypes.c_void_p * len(arrays))(*arrays)
+def call(
+    launch: Launch,
+    inputs: Sequence[np.ndarray],
+    outputs: Sequence[np.ndarray],
+    scratch: np.ndarray | None = None,
+) -> int:
+    """Runs one kernel by itself.
+
+    Args:
+        launch: The plan.
+        inputs: Arrays laid out as planned.
+        outputs: Contiguous arrays.
+        scratch: 64-byte aligned memory of `launch.scratch` bytes; by default new memory.
+
+    Returns:
+        0, or 1 if it could not go on.
+    """
+    spare = np.empty(launch.scratch + 64, np.uint8)
+    spare = spare[-spare.ctypes.data % 64 :] if scratch is None else scratch
+    addresses = [a.ctypes.data for a in (*inputs, *outputs, spare)]
+    table = (ctypes.c_void_p * len(addresses))(*addresses)
     sizes = (ctypes.c_int64 * len(launch.sizes))(*launch.sizes)
     numbers = (ctypes.c_double * len(launch.numbers))(*launch.numbers)
     calls = (ctypes.c_void_p * 4)(
         address(launch.kernel), *(ctypes.addressof(part) for part in (table, sizes, numbers))
     )
-    held = runtime().hold_blas()
-    try:
-        return 1 - runtime().run_program(ctypes.addressof(calls), 0, 1)
-    finally:
-        runtime().release_blas(held)
+    return 1 - runtime().run_program(ctypes.addressof(calls), 0, 1)

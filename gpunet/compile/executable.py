@@ -9,6 +9,7 @@ import keyword
 from traceback import walk_tb
 from typing import Any
 
+from gpunet.backend.device import Device
 from gpunet.compile.passes import results
 from gpunet.core.primitive import REGISTRY, Primitive
 from gpunet.core.tensor import Tensor
@@ -70,11 +71,19 @@ class Executable:
         eq = self._equations.get(lines[0]) if lines else None
         if eq is None:
             return error
-        inputs = [Tensor(symbol, self.graph.device) for symbol in eq.inputs]
-        return eq.op._explain(error, inputs, eq.attributes)
+        return explained(error, eq, self.graph.device)
 
     def _is_own(self, frame):
         return frame.f_code.co_filename == self._file
+
+
+def explained(error: Exception, eq: Equation, device: Device) -> Exception:
+    """Returns an error of the array library as an eager op words it, with where `eq` is from."""
+    inputs = [Tensor(symbol, device) for symbol in eq.inputs]
+    error = eq.op._explain(error, inputs, eq.attributes)
+    if str(eq.origin):
+        error.add_note(f"This is {eq.op.name} of {eq.origin}.")
+    return error
 
 
 class _Writer:

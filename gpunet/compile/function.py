@@ -16,14 +16,19 @@ import optree
 from gpunet import config
 from gpunet.backend import native
 from gpunet.backend.device import current_device
+from gpunet.compile.effects import Effects, effects
 from gpunet.compile.executable import Executable
+from gpunet.compile.graph import Graph
+from gpunet.compile.inputs import Pending
+from gpunet.compile.interpreter import run_step_by_step
 from gpunet.compile.passes import optimize
 from gpunet.compile.program import Program
 from gpunet.core.state import mode, state
 from gpunet.core.tensor import Operators, Tensor, as_tensor
-from gpunet.core.trace import Graph, trace
+from gpunet.core.trace import trace
 from gpunet.core.variable import Variable
 from gpunet.errors import ArgumentError, TraceError
+from gpunet.ops.control_graph import Inner
 
 # Rooms above add what else a trace depends on, such as whether a layer is in training.
 CIRCUMSTANCES: list[Callable[[], Any]] = []
@@ -42,7 +47,7 @@ class _Signature(NamedTuple):
 
 
 class _Traced(NamedTuple):
-    executable: Executable | Program
+    executable: Any  # what `executable` returned
     trainable: tuple[bool, ...]  # of the Variables it uses: a tape watches the trainable ones
 
 
@@ -78,7 +83,11 @@ class Function:
             found = self._trace(signature, args, kwargs)
         self._traced.move_to_end(signature)
         executable = found.executable
-        return optree.tree_unflatten(executable.graph.structure, executable(*tensors))
+        if config.is_debug_enabled() and executable.graph.device.kind == "cpu":
+            out = run_step_by_step(executable.graph, tensors)
+        else:
+            out = executable(*tensors)
+        return optree.tree_unflatten(executable.graph.structure, out)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         """Makes a method: each object has graphs of its own."""
@@ -97,6 +106,20 @@ class Function:
         signature, _ = self._signature(args, kwargs)
         found = self._traced.get(signature) or self._trace(signature, args, kwargs)
         return found.executable.graph
+
+    def effects(self, *args: Any, **kwargs: Any) -> Effects:
+        """Returns what each pass does to the graph of these arguments; it prints as a table.
+
+        Example:
+            >>> import gpunet
+            >>> f = gpunet.function(lambda x: x * 1 + x * 1)
+            >>> effects = f.effects(gpunet.tensor([1.0, 2.0]))
+            >>> effects[0]
+            Effect(name='traced', equations=3, bytes=64, peak=24)
+            >>> effects[-1]
+            Effect(name='fuse_elementwise', equations=1, bytes=24, peak=8)
+        """
+        return effects(self._graph(args, kwargs))
 
     def explain(self) -> str:
         """Tells why the function was traced, each time: what had changed."""
@@ -142,10 +165,10 @@ class Function:
 
         try:
             with mode(tape=None):
-                return trace(call, *[leaves[i] for i in places])
+                return Graph.of(trace(call, *[leaves[i] for i in places]))
         except TraceError as error:
             place = _users_line(error)
-            raise TraceError(f"{error}{place}") from error
+            raise type(error)(f"{error}{place}") from error
 
     def _reason(self, signature):
         if not self._traced:
@@ -202,13 +225,28 @@ def function(f: Callable | None = None) -> Any:
     return function if f is None else Function(f)
 
 
-def executable(graph: Graph) -> Executable | Program:
-    """Returns what runs a graph fastest here: a `Program` of C++ kernels, or an `Executable`."""
-    kernels = any("native" in eq.op.rules for eq in graph.equations)
-    wanted = graph.device.kind == "cpu" and config.cpu_kernels() and kernels
-    if wanted and native.reason_missing() is None:
+def executable(graph: Graph) -> Any:
+    """Returns what runs a graph fastest here.
+
+    That is a `CudaExecutable` on a GPU; on the CPU a `Program` of C++ kernels, or an `Executable`.
+    """
+    if graph.device.kind != "cpu":
+        from gpunet.compile.cuda_executable import CudaExecutable  # the CPU can do without it
+
+        return CudaExecutable(graph)
+    if native.wanted() and any("native" in eq.op.rules for eq in graph.equations):
         return Program(graph)
     return Executable(graph)
+
+
+def _compiled(graph):
+    """Runs a graph inside of an equation, written out as a function of arrays."""
+    run = Executable(optimize(graph))
+    device = graph.device
+    return lambda *arrays: [y.data for y in run(*[Tensor(x, device) for x in arrays])]
+
+
+Inner.compiled = staticmethod(_compiled)
 
 
 # -- signatures -----------------------------------------------------------------------------------
@@ -220,12 +258,12 @@ def _signature(args, kwargs):
     arguments, tensors = [], []
     for leaf in leaves:
         if _is_array(leaf):
-            x = leaf if type(leaf) is Tensor else as_tensor(leaf)
+            x = leaf if type(leaf) is Tensor or isinstance(leaf, Pending) else as_tensor(leaf)
             tensors.append(x)
             arguments.append(("tensor", x.shape, x.dtype, x.device))
         else:
             arguments.append(("value", type(leaf), _key(leaf)))
-    circumstances = (current_device(), config.cpu_kernels(), state.autocast)
+    circumstances = (current_device(), config.cpu_kernels(), config.passes(), state.autocast)
     circumstances += tuple([ask() for ask in CIRCUMSTANCES])
     return _Signature(structure, tuple(arguments), circumstances), tensors
 
@@ -243,6 +281,8 @@ def _is_array(x):
     """Tells whether an argument is an input of the graph; a Variable is one by itself."""
     if isinstance(x, Variable):
         return False
+    if isinstance(x, Pending):
+        return True
     return type(x) is Tensor or isinstance(x, (np.ndarray, np.generic)) or hasattr(x, "__dlpack__")
 
 

@@ -47,7 +47,7 @@ def views(eq: Equation, source: View) -> list[View] | None:
             return None
         shape = contiguous(eq.outputs[0].shape, operand.dtype)
         return [View(source.base, source.offset, shape)]
-    if eq.op.name not in _VIEWS:
+    if eq.op.name not in _VIEWS or any(s.shape == () for s in eq.outputs):  # NumPy reads scalars
         return None
     size = operand.dtype.itemsize
     strides = [s * size for s in operand.strides]

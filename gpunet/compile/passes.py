@@ -8,30 +8,19 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from gpunet import config
+from gpunet.backend import native
+from gpunet.compile.fuse_norm import fuse_batch_norm_relu
+from gpunet.compile.fusion import fuse_elementwise
+from gpunet.compile.rewrite import results as results
+from gpunet.compile.rewrite import with_equations
 from gpunet.core.primitive import REGISTRY
 from gpunet.core.state import mode
 from gpunet.core.tensor import Tensor
 from gpunet.core.trace import Equation, Graph, Symbol
+from gpunet.errors import ArgumentError, received
 
 _FOLDED = 1 << 16  # elements of a folded constant at most: larger ones cost memory for little time
-
-
-def _copy(graph: Graph, equations: list[Equation], renamed: dict[Symbol, Symbol]) -> Graph:
-    """A graph with other equations, in which some symbols go by other names."""
-    new = Graph(graph.device)
-    new.inputs, new.structure = graph.inputs, graph.structure
-    new.equations, new.constants = equations, dict(graph.constants)
-    new._constant_symbols = dict(graph._constant_symbols)
-    new.outputs = [renamed.get(s, s) for s in graph.outputs]
-    for key, (variable, symbol, value) in graph.cells.items():
-        last = graph.symbol(value.data)
-        new.cells[key] = variable, symbol, Tensor(renamed.get(last, last), value.device)
-    return new
-
-
-def results(graph: Graph) -> set[Symbol]:
-    """Returns the symbols that must be computed: what is returned or written to a Variable."""
-    return {*graph.outputs, *[value.data for _, _, value in graph.cells.values()]}
 
 
 def dead_code(graph: Graph) -> Graph:
@@ -41,7 +30,7 @@ def dead_code(graph: Graph) -> Graph:
         if not needed.isdisjoint(eq.outputs):
             needed.update(eq.inputs)
             kept.append(eq)
-    new = _copy(graph, kept[::-1], {})
+    new = with_equations(graph, kept[::-1])
     new.constants = {s: data for s, data in graph.constants.items() if s in needed}
     return new
 
@@ -63,7 +52,7 @@ def common_subexpressions(graph: Graph) -> Graph:
             kept.append(eq)
         else:
             renamed.update(zip(eq.outputs, same.outputs, strict=True))
-    return _copy(graph, kept, renamed)
+    return with_equations(graph, kept, renamed)
 
 
 def _equal_constants(graph):
@@ -77,7 +66,9 @@ def _equal_constants(graph):
 
 def _renamed(eq, renamed):
     inputs = [renamed.get(s, s) for s in eq.inputs]
-    return eq if inputs == eq.inputs else Equation(eq.op, inputs, eq.attributes, eq.outputs)
+    if inputs == eq.inputs:
+        return eq
+    return Equation(eq.op, inputs, eq.attributes, eq.outputs, eq.origin)
 
 
 def fold_constants(graph: Graph) -> Graph:
@@ -92,7 +83,7 @@ def fold_constants(graph: Graph) -> Graph:
             out = eq.op(*[Tensor(constants[s], graph.device) for s in eq.inputs], **eq.attributes)
         outs = out if isinstance(out, tuple) else (out,)
         constants.update((s, y.data) for s, y in zip(eq.outputs, outs, strict=True))
-    new = _copy(graph, kept, {})
+    new = with_equations(graph, kept)
     new.constants = constants
     new._constant_symbols = {id(data): symbol for symbol, data in constants.items()}
     return new
@@ -112,7 +103,7 @@ def neutral_operations(graph: Graph) -> Graph:
             kept.append(eq)
         else:
             renamed[eq.outputs[0]] = source
-    return _copy(graph, kept, renamed)
+    return with_equations(graph, kept, renamed)
 
 
 def _given_back(eq, constants):
@@ -143,10 +134,10 @@ def fuse_loss_gradient(graph: Graph) -> Graph:
 
     Where all losses of a `softmax_cross_entropy` count alike, as in a mean, it and its one
     `softmax_cross_entropy_grad` become `softmax_cross_entropy_with_grad`. The kernels give the same
-    bits; the rules of the CPU do not, so graphs for the CPU stay as they are. It runs before other
+    bits; NumPy's rules do not, so graphs that run on NumPy stay as they are. It runs before other
     passes, which may turn the broadcast of a number into a constant.
     """
-    if graph.device.kind == "cpu":
+    if graph.device.kind == "cpu" and not native.wanted():
         return graph
     made = {symbol: eq for eq in graph.equations for symbol in eq.outputs}
     kept = list(graph.equations)
@@ -163,8 +154,13 @@ def fuse_loss_gradient(graph: Graph) -> Graph:
         op, at = REGISTRY["softmax_cross_entropy_with_grad"], kept.index(loss)
         before = [*kept[:at], *[eq for eq in kept[at:] if eq in needed]]
         after = [eq for eq in kept[at + 1 :] if eq not in needed and eq is not gradient]
-        kept = [*before, *casts, Equation(op, inputs, loss.attributes, outputs), *after]
-    return _copy(graph, kept, {})
+        kept = [
+            *before,
+            *casts,
+            Equation(op, inputs, loss.attributes, outputs, loss.origin),
+            *after,
+        ]
+    return with_equations(graph, kept)
 
 
 def _only_gradient(graph, loss):
@@ -220,16 +216,21 @@ PASSES: dict[str, Callable[[Graph], Graph]] = {
     "fold_constants": fold_constants,
     "neutral_operations": neutral_operations,
     "common_subexpressions": common_subexpressions,
+    "fuse_batch_norm_relu": fuse_batch_norm_relu,
     "dead_code": dead_code,
+    "fuse_elementwise": fuse_elementwise,
 }
 
 
-def optimize(graph: Graph, passes: Iterable[str] = tuple(PASSES)) -> Graph:
+def optimize(graph: Graph, passes: Iterable[str] | None = None) -> Graph:
     """Returns the graph after passes, in the order given.
 
     Args:
         graph: What `trace` returned; it stays as it is.
-        passes: Names in `PASSES`; all of them by default.
+        passes: Names in `PASSES`; by default those of `gpunet.config.compile`, which are all.
+
+    Raises:
+        ArgumentError: If there is no pass of a name.
 
     Example:
         >>> import gpunet
@@ -239,6 +240,9 @@ def optimize(graph: Graph, passes: Iterable[str] = tuple(PASSES)) -> Graph:
           b:float32[1] = add a a
           return b:float32[1] }
     """
-    for name in passes:
+    chosen = config.passes() if passes is None else passes
+    for name in PASSES if chosen is None else chosen:
+        if name not in PASSES:
+            raise ArgumentError(f"Passes are {list(PASSES)}. {received(name=name)}")
         graph = PASSES[name](graph)
     return graph

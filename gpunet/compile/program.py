@@ -17,6 +17,8 @@ import numpy as np
 from gpunet.backend import native
 from gpunet.backend.native import Launch
 from gpunet.compile.arena import plan
+from gpunet.compile.emit_cpp import prepare
+from gpunet.compile.executable import explained
 from gpunet.compile.layout import View, views, whole
 from gpunet.core.tensor import Tensor
 from gpunet.core.trace import Equation, Graph, Symbol
@@ -162,12 +164,13 @@ class Program:
         arena: Bytes that all intermediate results of a step take together.
 
     Raises:
-        DeviceError: If this machine has no C++ compiler or no BLAS for the kernels.
+        DeviceError: If this machine has no C++ compiler.
     """
 
     def __init__(self, graph: Graph):
         self.graph = graph
         self._lock = threading.Lock()
+        prepare(graph)
         planner = _Planner(graph)
         self._steps, self._variables = planner.steps, planner.variables
         _load_kernels(self._steps)
@@ -204,15 +207,11 @@ class Program:
                 np.copyto(buffer, x.data)
             for cell in self._cells:
                 cell.prepare()
-            threads = runtime.hold_blas()
-            try:
-                for part in self._parts:
-                    if type(part) is tuple:
-                        self._run(runtime, *part)
-                    else:
-                        part()
-            finally:
-                runtime.release_blas(threads)
+            for part in self._parts:
+                if type(part) is tuple:
+                    self._run(runtime, *part)
+                else:
+                    part()
             device = self.graph.device
             return [Tensor(y.copy(), device) for y in self._outputs]
 
@@ -318,41 +317,39 @@ class Program:
         eq, device = step.equation, self.graph.device
         run = eq.op._run.get(device) or eq.op._bind(device)
         targets = [self._array(view) for view in step.outputs]
-        fixed = not any(view.base in self._in_variable for view in step.inputs)
-        sources = [self._array(view) for view in step.inputs] if fixed else None
+        sources = [self._source(view) for view in step.inputs]
 
         def rule():
-            arrays = sources or [self._array(view) for view in step.inputs]
             try:
-                out = run(*arrays, **eq.attributes)
+                out = run(*[source() for source in sources], **eq.attributes)
             except (ValueError, TypeError, IndexError) as error:
-                inputs = [Tensor(symbol, device) for symbol in eq.inputs]
-                raise eq.op._explain(error, inputs, eq.attributes) from error
+                raise explained(error, eq, device) from error
             outs = out if isinstance(out, (tuple, list)) else (out,)
             for target, y in zip(targets, outs, strict=True):
                 np.copyto(target, y)
 
         return rule
 
+    def _source(self, view):
+        """A function that returns a view as an array; a Variable's array may be another one."""
+        variable = self._variables.get(view.base)
+        if variable is None:
+            array = self._array(view)
+            return lambda: array
+        if view.whole and view.operand.shape == view.base.shape:
+            return lambda: variable._data
+        return lambda: _strided(variable._data, view)
+
     def _array(self, view):
         """A NumPy array over the planned memory of a view."""
         symbol = view.base
-        if symbol in self._in_variable:
-            memory = self._variables[self._in_variable[symbol]]._data
-        elif symbol in self._constants:
+        if symbol in self._constants:
             memory = self._constants[symbol]
         else:
             start = self._at[symbol] - self._buffer.ctypes.data
             memory = self._buffer[start : start + symbol.nbytes].view(symbol.dtype)
             memory = memory.reshape(symbol.shape)
-        if view.whole and view.operand.shape == symbol.shape:
-            return memory
-        operand = view.operand
-        start = view.offset // operand.dtype.itemsize
-        strides = [s * operand.dtype.itemsize for s in operand.strides]
-        return np.lib.stride_tricks.as_strided(
-            memory.reshape(-1)[start:], operand.shape, strides, writeable=False
-        )
+        return memory if view == whole(symbol) else _strided(memory, view)
 
     def patch(self, symbol: Symbol, address: int) -> None:
         """Tells the kernels where the array of a Variable is."""
@@ -407,6 +404,16 @@ def _load_kernels(steps):
     native.runtime()
     with ThreadPoolExecutor() as pool:
         list(pool.map(native.library, files))
+
+
+def _strided(memory, view):
+    """The elements of a view in the memory of its base."""
+    operand = view.operand
+    start = view.offset // operand.dtype.itemsize
+    strides = [s * operand.dtype.itemsize for s in operand.strides]
+    return np.lib.stride_tricks.as_strided(
+        memory.reshape(-1)[start:], operand.shape, strides, writeable=False
+    )
 
 
 def _aligned(nbytes):

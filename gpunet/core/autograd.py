@@ -5,7 +5,7 @@ smaller than its child's, and the backward pass is a walk down the numbers. A no
 never Tensors: there are no reference cycles, and memory is freed as soon as results are dropped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -20,18 +20,20 @@ from gpunet.errors import DTypeError, GradientError
 class Node:
     """One op on the tape, or a leaf (a watched tensor) where `op` is `None`."""
 
-    __slots__ = ("attributes", "device", "kept", "number", "op", "outs", "parents", "tape")
+    __slots__ = ("attributes", "device", "index", "kept", "op", "origin", "outs", "parents", "tape")
 
     def __init__(self, tape, device, outs, op=None, attributes=None, parents=(), kept=None):
         self.tape, self.device, self.op, self.attributes = tape, device, op, attributes
         self.outs = outs  # (shape, dtype) of each result
         self.parents = parents  # (node or None, slot, shape) of each input
         self.kept = kept  # what the vjp needs; the op's `keeps` says what each is
-        tape.count = self.number = tape.count + 1
+        traced = op is not None and state.graph is not None and state.graph.equations
+        self.origin = state.graph.equations[-1].origin.gradient() if traced else None
+        tape.count = self.index = tape.count + 1
 
 
 HOLDERS[Node] = lambda node: (KEPT, node.kept or ())
-_number = attrgetter("number")
+_index = attrgetter("index")
 
 
 class Tape:
@@ -108,6 +110,7 @@ def backpropagate(
     cotangents: Sequence[Tensor | None],
     sources: Sequence[tuple[Node | None, int]],
     release: bool = False,
+    inside: Callable[[Node], bool] | None = None,
 ) -> list[Tensor | None]:
     """Returns the cotangents of the sources, `None` where a source has no part in the targets.
 
@@ -116,6 +119,8 @@ def backpropagate(
         cotangents: One for each target; `None` stands for ones.
         sources: Places on the tape, `(node, slot)`.
         release: Frees what each node keeps as soon as it was used.
+        inside: Tells which nodes to differentiate through, by default all; a source that is another
+            node gets what these alone add to its gradient.
 
     Raises:
         GradientError: If the nodes were released before.
@@ -126,12 +131,13 @@ def backpropagate(
             g = full(y.shape, y.dtype, 1, y.device) if g is None else g
             _accumulate(found, y.node, y.slot, g)
     ends = {node for node, _ in sources if node is not None}
-    for node in _between([y.node for y in targets if y.node is not None], ends):
+    for node in _between([y.node for y in targets if y.node is not None], ends, inside):
         gs = found.get(node)
         if gs is None or node.op is None:
             continue
         if node not in ends:
             del found[node]
+        state.origin = node.origin
         for (parent, slot, shape), g in zip(node.parents, _pull(node, gs), strict=True):
             if parent is not None and g is not None:
                 if g.data.shape != shape:
@@ -139,6 +145,7 @@ def backpropagate(
                 _accumulate(found, parent, slot, g)
         if release:
             node.kept = None
+    state.origin = None
     return [found[node][slot] if node in found else None for node, slot in sources]
 
 
@@ -157,18 +164,19 @@ def _accumulate(found, node, slot, g):
     slots[slot] = g if before is None else REGISTRY["add"](before, g)
 
 
-def _between(starts, ends):
+def _between(starts, ends, inside):
     """Nodes on a path from the targets down to a source, newest first."""
-    oldest = min((node.number for node in ends), default=0)
+    oldest = min((node.index for node in ends), default=0)
     seen, stack, all_lead_there = set(), list(starts), True
     while stack:
         node = stack.pop()
-        if node not in seen and node.number >= oldest:
+        left_out = node.index < oldest or (inside is not None and not inside(node))
+        if node not in seen and not left_out:
             seen.add(node)
             stack.extend([parent for parent, _, _ in node.parents if parent is not None])
-        if node not in ends and (node.op is None or node.number < oldest):
+        if node not in ends and (node.op is None or left_out):
             all_lead_there = False
-    order = sorted(seen, key=_number, reverse=True)
+    order = sorted(seen, key=_index, reverse=True)
     if all_lead_there:
         return order
     useful = set(ends)
@@ -204,9 +212,7 @@ def _pull_composite(composite, inputs, gs, attributes):
         leaves = [fresh_leaf(x) for x in inputs]
         ys = composite(*leaves, **attributes)
         ys = ys if isinstance(ys, tuple) else (ys,)
-    pairs = [(y, g) for y, g in zip(ys, gs, strict=True) if y.node is not None]
-    sources = [(x.node, x.slot) for x in leaves]
-    return backpropagate([y for y, _ in pairs], [g for _, g in pairs], sources)
+    return backpropagate(ys, gs, [(x.node, x.slot) for x in leaves])
 
 
 def fresh_leaf(x: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ class State(threading.local):
         watching: Whether reading a trainable Variable makes it a source of gradients.
         symbolic: Whether only shapes are inferred, so that layers do not change.
         names: The name scopes we are in, outermost first.
+        layer: The path of the layer being called, or `None`.
+        origin: What equations traced now belong to, where it is not `layer`, or `None`.
         budget: Is told of the bytes of each new Variable and may refuse them, or `None`.
     """
 
@@ -25,6 +27,8 @@ class State(threading.local):
     watching: bool = True
     symbolic: bool = False
     names: tuple[str, ...] = ()
+    layer: str | None = None
+    origin: Any = None
     budget: Any = None
 
 

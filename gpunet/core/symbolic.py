@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import optree
 
 from gpunet.backend.device import current_device
-from gpunet.core.naming import auto_name
 from gpunet.core.state import mode, state
 from gpunet.core.tensor import FUNCTIONS, Operators, SymbolicArgument, Tensor
 from gpunet.core.trace import Graph, Symbol
 from gpunet.core.variable import StatelessScope, Variable, standardize_shape
 from gpunet.dtypes import standardize_dtype
 from gpunet.errors import ArgumentError, StateError, TraceError, received
+from gpunet.naming import auto_name
 
 # An unknown length is tried with each of these; where a result's length differs it is unknown.
 _PROBES = (24, 36)

@@ -1,18 +1,19 @@
 """Tracing: ops recorded into a Graph of equations over Symbols, instead of being computed."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import optree
 
 from gpunet.backend.device import Device
 from gpunet.core.primitive import Primitive
-from gpunet.core.state import mode
+from gpunet.core.state import mode, state
 from gpunet.core.tensor import Operators, Tensor, as_tensor
 from gpunet.core.variable import Variable
 from gpunet.dtypes import numpy_dtype
 from gpunet.errors import ShapeError, TraceError, received
+from gpunet.origin import Origin, users_line
 
 
 class Symbol:
@@ -31,7 +32,7 @@ class Symbol:
     @property
     def size(self) -> int:
         """How many elements there are."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -51,10 +52,11 @@ class Symbol:
 class Equation:
     """One application of a primitive in a graph: `outputs = op(inputs, attributes)`."""
 
-    __slots__ = ("attributes", "inputs", "op", "outputs")
+    __slots__ = ("attributes", "inputs", "op", "origin", "outputs")
 
-    def __init__(self, op: Primitive, inputs: list, attributes: dict, outputs: list):
+    def __init__(self, op, inputs: list, attributes: dict, outputs: list, origin: Any = None):
         self.op, self.inputs, self.attributes, self.outputs = op, inputs, attributes, outputs
+        self.origin: Origin = origin or Origin()
 
 
 class Graph:
@@ -91,7 +93,8 @@ class Graph:
         outputs = list(out) if isinstance(out, tuple) else [out]
         if len(set(outputs)) < len(outputs):
             raise ValueError("`infer` must return a new Symbol for each result")
-        self.equations.append(Equation(op, symbols, attributes, outputs))
+        origin = state.origin or Origin(state.layer, users_line())
+        self.equations.append(Equation(op, symbols, attributes, outputs, origin))
         return tuple(outputs) if isinstance(out, tuple) else out
 
     def symbol(self, data: Any) -> Symbol:
@@ -214,7 +217,7 @@ def trace(f: Callable, *args: Any, device: Device | None = None) -> Graph:
     device = device or (found[0] if found else as_tensor(0).device)
     graph = Graph(device)
     graph.inputs = [Symbol(x.shape, x.dtype) for x in tensors]
-    with mode(graph=graph, scope=graph):
+    with mode(graph=graph, scope=graph, origin=None):
         out = f(*optree.tree_unflatten(structure, [Tensor(s, device) for s in graph.inputs]))
         results = [as_tensor(y) for y in optree.tree_leaves(out, is_leaf=_is_leaf)]
         graph.outputs = [graph.symbol(y.data) for y in results]

@@ -13,11 +13,12 @@ import numpy as np
 
 from gpunet.backend import faults, memory
 from gpunet.backend.device import Device, check_available, current_device
-from gpunet.core.naming import auto_name, current_path
+from gpunet.core.naming import current_path
 from gpunet.core.state import mode, state
 from gpunet.core.tensor import FUNCTIONS, Operators, Tensor, as_tensor
 from gpunet.dtypes import is_float, numpy_dtype, standardize_dtype
 from gpunet.errors import ArgumentError, ShapeError, received
+from gpunet.naming import auto_name
 
 
 def standardize_shape(shape: Any, allow_none: bool = False) -> tuple:
@@ -83,6 +84,7 @@ class Variable(Operators):
         self.constraint: Any = None
         self.overwrite_with_gradient = False
         self._leaf: Any = None
+        self._home: Any = None  # where graphs of a GPU keep the value, if one uses it
         value = self._initial_value(initializer, shape, dtype)
         self.device: Device = value.device
         self._data = value.data
@@ -248,15 +250,22 @@ class Variable(Operators):
     def __repr__(self) -> str:
         return f"<Variable path={self.path}, shape={self.shape}, dtype={self._dtype_name}>"
 
+    def __getattr__(self, name: str) -> Any:
+        """The array, where a graph keeps it: a copy, made when somebody asks for it."""
+        if name != "_data" or self.__dict__.get("_home") is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._data = self._home.show()
+        return self._data
+
     def __deepcopy__(self, memo: dict) -> "Variable":
         copy = object.__new__(type(self))
         memo[id(self)] = copy
-        copy.__dict__.update(self.__dict__, _leaf=None)
+        copy.__dict__.update(self.__dict__, _data=self._data, _leaf=None, _home=None)
         return copy
 
     def __getstate__(self) -> dict:
         data = memory.to_numpy(self._data)
-        return {**self.__dict__, "_leaf": None, "_data": data, "device": self.device.name}
+        return dict(self.__dict__, _leaf=None, _home=None, _data=data, device=self.device.name)
 
     def __setstate__(self, saved: dict) -> None:
         device = Device(saved["device"])
@@ -266,7 +275,8 @@ class Variable(Operators):
 
 def _held(v):
     state_of = f"{faults.STATE} of {v.path.split('/')[0]}"
-    return faults.PARAMETERS if v._trainable else state_of, [v._data]
+    home = getattr(v._home, "array", None)
+    return faults.PARAMETERS if v._trainable else state_of, [home, v.__dict__.get("_data")]
 
 
 faults.HOLDERS[Variable] = _held

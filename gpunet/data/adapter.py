@@ -7,6 +7,7 @@ import numpy as np
 
 from gpunet.backend import memory
 from gpunet.backend.device import Device
+from gpunet.compile.inputs import HostArray
 from gpunet.config import floatx
 from gpunet.core.symbolic import map_structure
 from gpunet.core.tensor import Tensor, as_tensor
@@ -65,6 +66,21 @@ class DataAdapter:
             except TypeError as error:
                 raise ArgumentError(f"Batch {number} holds no numbers: {error}") from error
 
+    def get_input_iterator(self, device: Device) -> Iterator[Any]:
+        """Yields the batches of one epoch as inputs of graphs.
+
+        On a GPU these are not there yet: a graph copies them itself, while it works on the batch
+        before. They turn into Tensors by `as_tensor`.
+        """
+        if device.kind == "cpu":
+            yield from self.get_tensor_iterator(device)
+            return
+        for number, batch in enumerate(self.batches()):
+            try:
+                yield map_structure(lambda leaf: to_input(leaf, device), batch)
+            except TypeError as error:
+                raise ArgumentError(f"Batch {number} holds no numbers: {error}") from error
+
     def on_epoch_begin(self) -> None:
         """Called before the batches of an epoch."""
 
@@ -97,6 +113,18 @@ def to_numpy(value: Any) -> np.ndarray:
     if isinstance(value, Tensor):
         return value.numpy()
     return memory.to_numpy(value)
+
+
+def to_input(value: Any, device: Device) -> Any:
+    """Returns a leaf of a batch as an input of a graph on a GPU: arrays stay where they are."""
+    value = plain(value)
+    if isinstance(value, Tensor) or not isinstance(value, np.ndarray):
+        return to_tensor(value, device)
+    array = memory.to_numpy(value)
+    wanted = numpy_dtype(floatx())
+    if array.dtype != wanted and is_float(array.dtype):
+        array = array.astype(wanted)
+    return HostArray(np.ascontiguousarray(array), device)
 
 
 def to_tensor(value: Any, device: Device) -> Tensor:

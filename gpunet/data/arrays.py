@@ -9,6 +9,7 @@ import optree
 
 from gpunet.backend import memory
 from gpunet.backend.device import Device, cupy
+from gpunet.compile.inputs import HostArray, Rows
 from gpunet.config import floatx
 from gpunet.core.symbolic import flatten, map_structure
 from gpunet.core.tensor import Tensor
@@ -110,6 +111,29 @@ class ArrayDataAdapter(DataAdapter):
                 leaves = [memory.as_array(a, None, device, copy=False) for a in leaves]
             yield structure.unflatten([Tensor(a, device) for a in leaves])
 
+    def get_input_iterator(self, device: Device) -> Iterator[Any]:
+        """Yields the batches of one epoch as inputs of graphs.
+
+        Of data that are on the GPU, graphs gather the rows of a batch themselves.
+        """
+        if device.kind == "cpu":
+            yield from self.get_tensor_iterator(device)
+            return
+        arrays, order = self._on(device), self._order()
+        on_host = [device.kind == "cuda" and isinstance(a, np.ndarray) for a in arrays]
+        orders: list[Any] = [None] * len(arrays)
+        if order is not None:
+            moved = None if all(on_host) else memory.as_array(order, None, device, copy=False)
+            orders = [order if host else moved for host in on_host]
+        size = self._batch_size
+        for start in range(0, self._num_samples, size):
+            stop = min(start + size, self._num_samples)
+            leaves = [
+                _input(array, rows, start, stop, device, host)
+                for array, rows, host in zip(arrays, orders, on_host, strict=True)
+            ]
+            yield self._structure.unflatten(leaves)
+
     def _on(self, device):
         """The arrays where batches are cut from: on the GPU if they fit there easily."""
         if self._moved is None or self._moved[0] is not device:
@@ -123,15 +147,7 @@ class ArrayDataAdapter(DataAdapter):
 
     def _slices(self, arrays):
         """Yields lists of slices; the order is drawn when an epoch begins."""
-        size, count = self._batch_size, self._num_samples
-        whole = self._shuffle is True
-        order = np.random.permutation(count) if self._shuffle else None
-        if order is not None and not whole:
-            order = [
-                start + np.random.permutation(min(size, count - start))
-                for start in range(0, count, size)
-            ]
-            order = np.concatenate(order)
+        size, count, order = self._batch_size, self._num_samples, self._order()
         if order is None:
             for start in range(0, count, size):
                 yield [a[start : start + size] for a in arrays]
@@ -140,6 +156,31 @@ class ArrayDataAdapter(DataAdapter):
         for start in range(0, count, size):
             stop = start + size
             yield [a.take(o[start:stop], axis=0) for a, o in zip(arrays, orders, strict=True)]
+
+    def _order(self):
+        """Draws the order of an epoch; `None` if it is that of the data."""
+        size, count = self._batch_size, self._num_samples
+        if not self._shuffle:
+            return None
+        if self._shuffle is True:
+            return np.random.permutation(count)
+        order = [
+            start + np.random.permutation(min(size, count - start))
+            for start in range(0, count, size)
+        ]
+        return np.concatenate(order)
+
+
+def _input(array, rows, start, stop, device, host):
+    """The rows of a batch as an input of a graph: on the host, or somewhere on the GPU."""
+    if host:
+        return HostArray(
+            np.ascontiguousarray(array[start:stop] if rows is None else array[rows[start:stop]]),
+            device,
+        )
+    if rows is None:
+        return Tensor(array[start:stop], device)
+    return Rows(array, rows, start, stop, device)
 
 
 def _orders(order, arrays):

@@ -152,12 +152,16 @@ class TensorEpochIterator(EpochIterator):
     Args:
         *args: As of EpochIterator.
         device: Where the Tensors are.
+        for_graphs: Whether batches on a GPU may be what graphs turn into Tensors themselves.
         **kwargs: As of EpochIterator.
     """
 
-    def __init__(self, *args: Any, device: Device, **kwargs: Any):
+    def __init__(self, *args: Any, device: Device, for_graphs: bool = False, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self._device = device
+        self._device, self._for_graphs = device, for_graphs
 
     def _get_iterator(self) -> Iterator[Any]:
+        adapter: Any = self.data_adapter
+        if self._for_graphs and hasattr(adapter, "get_input_iterator"):
+            return adapter.get_input_iterator(self._device)
         return self.data_adapter.get_tensor_iterator(self._device)

@@ -105,6 +105,7 @@ class CalledOperation(StatefulOperation):
     def _fast_call(self, plan, args, training, default):
         """Calls `call` on tensors that need no conversion, check or mask."""
         cast, top, outer = state.autocast, not calls.calling, calls.training
+        around, state.layer = state.layer, self._path or self.name
         if top:
             calls.calling = True
             self._clear_losses()
@@ -121,7 +122,7 @@ class CalledOperation(StatefulOperation):
             self._name_error(error)
             raise
         finally:
-            state.autocast, calls.training = cast, outer
+            state.autocast, calls.training, state.layer = cast, outer, around
             if top:
                 calls.calling = False
         if plan.masks:
@@ -133,6 +134,7 @@ class CalledOperation(StatefulOperation):
         given, symbolic = (args, dict(kwargs)), is_symbolic((args, kwargs))
         top, before = not calls.calling, (calls.training, calls.context)
         was_built, calls.calling = self.built, True
+        around, state.layer = state.layer, self._path or self.name
         try:
             if self._convert_input_args:
                 args, kwargs = self._convert((args, kwargs))
@@ -155,6 +157,7 @@ class CalledOperation(StatefulOperation):
             raise
         finally:
             calls.training, calls.context = before
+            state.layer = around
             if top:
                 calls.calling = False
         if symbolic:

@@ -5,9 +5,9 @@ from typing import Any
 
 from gpunet import dtype_policies, tree
 from gpunet.config import floatx
-from gpunet.core.naming import auto_name
 from gpunet.core.tensor import Tensor, as_tensor
 from gpunet.dtypes import is_float, numpy_dtype
+from gpunet.naming import auto_name
 from gpunet.ops.elementwise import cast_to
 from gpunet.ops.loss import (
     reduce_weighted_values,

@@ -5,9 +5,10 @@ from typing import Any
 
 from gpunet import dtype_policies, initializers, ops
 from gpunet.config import floatx
-from gpunet.core.naming import auto_name, name_scope
+from gpunet.core.naming import name_scope
 from gpunet.core.variable import StatelessScope, Variable
 from gpunet.errors import ArgumentError, StateError, received
+from gpunet.naming import auto_name
 from gpunet.saving import serializable
 
 

@@ -6,11 +6,11 @@ from gpunet import losses as losses_module
 from gpunet import metrics as metrics_module
 from gpunet import tree
 from gpunet.config import floatx
-from gpunet.core.naming import to_snake_case
 from gpunet.core.symbolic import KerasTensor
 from gpunet.core.tensor import FUNCTIONS
 from gpunet.dtypes import numpy_dtype
 from gpunet.errors import ArgumentError, received
+from gpunet.naming import to_snake_case
 
 
 class LossPathError(ArgumentError, KeyError):

@@ -6,14 +6,17 @@ from typing import Any
 from gpunet import ops, tree
 from gpunet.backend.device import Device, current_device
 from gpunet.compile import function
+from gpunet.compile.inputs import Pending
 from gpunet.core.gradients import GradientTape
 from gpunet.core.symbolic import KerasTensor, compute_output_spec
-from gpunet.core.tensor import Tensor
+from gpunet.core.tensor import Tensor, as_tensor
 from gpunet.data import unpack_x_y_sample_weight
 from gpunet.data.adapter import to_tensor
 from gpunet.dtypes import standardize_dtype
 from gpunet.errors import GpunetError, TraceError
 from gpunet.models.compiling import Compilable
+
+_STEPS_OF_A_GRAPH = 16  # at most: tracing takes time for each
 
 
 class Steps(Compilable):
@@ -96,15 +99,15 @@ class Steps(Compilable):
     def make_train_function(self, force: bool = False) -> Any:
         """Returns the function that trains on a list of batches; makes it if need be."""
         if self.train_function is None or force:
-            one = self._step("train_step", self._lazy_train_step)
-            self.__dict__["train_function"] = _over_batches(one)
+            steps = self._step("train_step", self._lazy_train_step)
+            self.__dict__["train_function"] = steps
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Any:
         """Returns the function that evaluates a list of batches; makes it if need be."""
         if self.test_function is None or force:
-            one = self._step("test_step", self._lazy_test_step)
-            self.__dict__["test_function"] = _over_batches(one)
+            steps = self._step("test_step", self._lazy_test_step)
+            self.__dict__["test_function"] = steps
         return self.test_function
 
     def make_predict_function(self, force: bool = False) -> Any:
@@ -112,12 +115,12 @@ class Steps(Compilable):
         if self.predict_function is None or force:
             one = self._as_graph(self.predict_step)
             self.__dict__["predict_function"] = lambda batches: _joined(
-                [one(batch) for batch in batches]
+                [one([batch]) for batch in batches]
             )
         return self.predict_function
 
     def _step(self, name, lazy):
-        """A step as a graph: the lazy form, unless a subclass changed what it is made of.
+        """A step on each batch of a list: the lazy form, unless a subclass changed its parts.
 
         The lazy form returns `get_metrics_result` itself instead of the results, so that metrics
         are read only when somebody looks at the logs.
@@ -127,38 +130,63 @@ class Steps(Compilable):
             return self._as_graph(getattr(self, name))
         update = self._as_graph(lazy)
 
-        def step(data):
-            update(data)
+        def steps(batches):
+            update(batches)
             return self.get_metrics_result
 
-        return step
+        return steps
 
     def _as_graph(self, step):
-        """A step that runs as a graph: op by op if the user wants, or if it cannot be traced."""
+        """A function that runs a step on each batch of a list and returns what the last one does.
 
-        def traced(data):
-            out = step(data)
-            self._layer._clear_losses()  # what `add_loss` got has no value
+        Steps run as graphs: op by op if the user wants, or if they cannot be traced. On a GPU
+        several steps make one graph, so that the CPU launches them all at once.
+        """
+
+        def traced(batches):
+            out = None
+            for data in batches:
+                out = step(data)
+                self._layer._clear_losses()  # what `add_loss` got has no value
             return out
 
         graph = function(traced)
 
-        def run(data):
+        def run(batches):
+            if len(batches) == 1:
+                return run_some(batches)
+            most = 1 if self._device().kind == "cpu" else _STEPS_OF_A_GRAPH
+            out = None
+            for start in range(0, len(batches), most):
+                out = run_some(batches[start : start + most])
+            return out
+
+        def run_some(batches):
             nonlocal graph
             if self.run_eagerly or graph is None:
-                return step(data)
+                return op_by_op(batches)
             try:
-                return graph(data)
+                return graph(batches)
             except TraceError as error:
                 graph = None
                 warnings.warn(
                     f"`{step.__name__}` of {self._layer.name} runs op by op, slower: {error} Say "
                     "`compile(run_eagerly=True)` to mean it.",
-                    stacklevel=3,
+                    stacklevel=4,
                 )
-                return step(data)
+                return op_by_op(batches)
+
+        def op_by_op(batches):
+            out = None
+            for data in batches:
+                out = step(tree.map_structure(_there, data))
+            return out
 
         return run
+
+    def _is_own(self, method):
+        """Tells whether a method is the one of this class: what it gets need not be Tensors yet."""
+        return getattr(type(self), method) is getattr(Steps, method)
 
     def _lazy_train_step(self, data):
         x, y, sample_weight = unpack_x_y_sample_weight(data)
@@ -229,18 +257,9 @@ def _spec(x):
     return None if x is None else KerasTensor(x.shape, standardize_dtype(x.dtype))
 
 
-def _over_batches(step):
-    """Runs a step on each batch of a list; returns the logs of the last one."""
-
-    def run(batches):
-        if len(batches) == 1:
-            return step(batches[0])
-        logs: Any = {}
-        for batch in batches:
-            logs = step(batch)
-        return logs
-
-    return run
+def _there(x):
+    """An input as a Tensor, where it is still to become one."""
+    return as_tensor(x) if isinstance(x, Pending) else x
 
 
 def _joined(outputs):

@@ -101,6 +101,7 @@ class Trainer(Steps):
             class_weight=class_weight,
             steps_per_execution=self.steps_per_execution,
             device=device,
+            for_graphs=self._is_own("make_train_function"),
         )
         validation = None
         if validation_data is not None:
@@ -116,6 +117,7 @@ class Trainer(Steps):
                 steps_per_epoch=validation_steps,
                 steps_per_execution=self.steps_per_execution,
                 device=device,
+                for_graphs=self._is_own("make_test_function"),
             )
             validation["steps"] = validation_steps
         callbacks = self._callback_list(
@@ -250,6 +252,7 @@ class Trainer(Steps):
                 steps_per_epoch=steps,
                 steps_per_execution=self.steps_per_execution,
                 device=self._device(),
+                for_graphs=self._is_own("make_test_function"),
             )
         callbacks = self._callback_list(callbacks, verbose, 1, iterator.num_batches)
         self._symbolic_build(iterator=iterator)
@@ -295,6 +298,7 @@ class Trainer(Steps):
             steps_per_epoch=steps,
             steps_per_execution=self.steps_per_execution,
             device=self._device(),
+            for_graphs=self._is_own("make_predict_function"),
         )
         callbacks = self._callback_list(callbacks, verbose, 1, iterator.num_batches)
         callbacks.set_model(self)

@@ -27,6 +27,7 @@ from gpunet.ops.elementwise import (
     where,
 )
 from gpunet.ops.elementwise_launch import binary_rule, elu_rule, gelu_rule, leaky_relu_rule
+from gpunet.ops.elementwise_native import elu_native, gelu_native, leaky_relu_native, native_rule
 from gpunet.ops.precision import widened, widened_composite
 from gpunet.ops.special import erf, erf_rule
 
@@ -98,6 +99,7 @@ relu_grad = Primitive("relu_grad(g, y) -> dx")
 relu_grad.array(lambda xp, g, y: g * (y > 0))
 relu_grad.infer(_same_two)
 relu_grad.cuda(binary_rule("relu_grad", partial(relu_grad.rules["array"], np)))
+relu_grad.native(native_rule("relu_grad"))
 relu_grad.vjp(lambda g, y: (relu_grad(g, y), None))
 
 relu6 = unary(
@@ -112,6 +114,7 @@ relu6 = unary(
 _leaky_relu = Primitive("leaky_relu(x, *, slope) -> y")
 _leaky_relu.array(widened(lambda xp, x, slope: xp.where(x > 0, x, x * slope)))
 _leaky_relu.cuda(leaky_relu_rule(_leaky_relu.rules["array"]))
+_leaky_relu.native(leaky_relu_native)
 _leaky_relu.infer(_same)
 _leaky_relu.vjp(lambda g, x, slope: g * where(x > 0, 1.0, slope))
 
@@ -148,6 +151,7 @@ def _(xp, g, y):
 
 
 sigmoid_grad.cuda(binary_rule("sigmoid_grad", partial(sigmoid_grad.rules["array"], np)))
+sigmoid_grad.native(native_rule("sigmoid_grad"))
 
 
 silu = unary(
@@ -187,6 +191,7 @@ def _(xp, g, x):
 
 
 silu_grad.cuda(binary_rule("silu_grad", partial(silu_grad.rules["array"], np)))
+silu_grad.native(native_rule("silu_grad"))
 
 
 log_sigmoid = unary(
@@ -259,6 +264,7 @@ def _(xp, x, alpha, scale, rate):
 
 
 _elu.cuda(elu_rule(_elu.rules["array"]))
+_elu.native(elu_native)
 
 
 @_elu.vjp
@@ -320,6 +326,8 @@ def _(xp, g, x, approximate):
 
 _gelu.cuda(gelu_rule(_gelu.rules["array"], gradient=False))
 gelu_grad.cuda(gelu_rule(gelu_grad.rules["array"], gradient=True))
+_gelu.native(gelu_native)
+gelu_grad.native(gelu_native)
 
 
 @gelu_grad.composite

@@ -12,6 +12,7 @@ from gpunet.core.tensor import Operators, Tensor, as_tensor
 from gpunet.core.trace import Symbol
 from gpunet.errors import ArgumentError, ShapeError, received
 from gpunet.ops.copy_launch import pad_rule, pad_value
+from gpunet.ops.copy_native import pad_native
 from gpunet.ops.elementwise import cast_to
 from gpunet.ops.index import concrete, item_primitive, take_primitive
 from gpunet.ops.shape import (
@@ -110,6 +111,7 @@ def _(xp, x, widths, value):
 
 pad_primitive.infer(lambda x, widths, value: Symbol(_padded(x.shape, widths), x.dtype))
 pad_primitive.cuda(pad_rule(pad_primitive.rules["array"]))
+pad_primitive.native(pad_native)
 
 
 def pad_constant(x: Tensor, widths: list[tuple[int, int]], value: Any) -> Tensor:

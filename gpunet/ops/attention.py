@@ -20,6 +20,7 @@ from gpunet.core.trace import Symbol
 from gpunet.dtypes import numpy_dtype, result_type
 from gpunet.errors import ArgumentError, ShapeError, received
 from gpunet.ops.attention_launch import attention_grad_rule, attention_rule, has_kernel
+from gpunet.ops.attention_native import attention_grad_native, attention_native
 from gpunet.ops.elementwise import absolute, cast_to, exp, floating, logical_and, not_equal, where
 from gpunet.ops.norm import wide, wide_tensor
 from gpunet.ops.precision import statistics_dtype
@@ -41,6 +42,8 @@ attention = Primitive("attention(q, k, v, *others, scale, causal, dropout) -> y,
 attention_grad = Primitive(
     "attention_grad(g, g_lse, q, k, v, y, lse, *others, scale, causal, dropout) -> dq, dk, dv"
 )
+attention.native(attention_native)
+attention_grad.native(attention_grad_native)
 
 
 def _split(others, rate):
@@ -56,9 +59,31 @@ def _(q, k, v, *others, scale, causal, dropout=0.0):
     return Symbol((batch, length, heads, v.shape[3]), q.dtype), row
 
 
+def _nbytes(*symbols):
+    return int(np.sum([s.nbytes for s in symbols]))
+
+
+def _flops(q, k, v, causal):
+    """Of one product of scores with values and one of queries with keys."""
+    batch, length, heads, width = q.shape
+    return batch * heads * length * k.shape[1] * 2 * (width + v.shape[3]) // (1 + causal)
+
+
+@attention.cost
+def _(q, k, v, *others, causal, **attributes):
+    y, lse = attention.rules["infer"](q, k, v, *others, causal=causal, **attributes)
+    return _nbytes(q, k, v, *others, y, lse), _flops(q, k, v, causal)
+
+
 @attention_grad.infer
 def _(g, g_lse, q, k, v, y, lse, *others, scale, causal, dropout=0.0):
     return tuple(Symbol(x.shape, x.dtype) for x in (q, k, v))
+
+
+@attention_grad.cost
+def _(g, g_lse, q, k, v, *others, causal, **attributes):  # scores again, and four products
+    nbytes = _nbytes(g, g_lse, q, k, v, *others, q, k, v)
+    return nbytes, 5 * _flops(q, k, v, causal) // 2
 
 
 @attention.vjp

@@ -22,7 +22,16 @@ from gpunet.ops.batch_norm_launch import (
     relu_rule,
     train_rule,
 )
-from gpunet.ops.elementwise import cast_to, greater, maximum, rsqrt, square
+from gpunet.ops.batch_norm_native import (
+    add_relu_grad_native,
+    add_relu_native,
+    grad_native,
+    inference_native,
+    relu_grad_native,
+    relu_native,
+    train_native,
+)
+from gpunet.ops.elementwise import cast_to, greater, maximum, rsqrt, sqrt, square
 from gpunet.ops.norm import blocks, wide, wide_tensor
 from gpunet.ops.precision import statistics_dtype
 from gpunet.ops.reduce import sum
@@ -72,6 +81,8 @@ batch_norm_grad = Primitive(
 
 batch_norm_train.cuda(train_rule)
 batch_norm_grad.cuda(grad_rule)
+batch_norm_train.native(train_native)
+batch_norm_grad.native(grad_native)
 
 
 @batch_norm_train.infer
@@ -201,6 +212,10 @@ batch_norm_relu.cuda(relu_rule)
 batch_norm_relu_grad.cuda(relu_grad_rule)
 batch_norm_add_relu.cuda(add_relu_rule)
 batch_norm_add_relu_grad.cuda(add_relu_grad_rule)
+batch_norm_relu.native(relu_native)
+batch_norm_relu_grad.native(relu_grad_native)
+batch_norm_add_relu.native(add_relu_native)
+batch_norm_add_relu_grad.native(add_relu_grad_native)
 
 
 @batch_norm_relu.infer
@@ -226,7 +241,7 @@ def _(g, g_mean, g_variance, x, scale, offset, mean, variance, epsilon):
 
 @batch_norm_relu_grad.composite
 def _(g, g_mean, g_variance, x, scale, offset, mean, variance, epsilon):
-    factor = wide_tensor(scale) * rsqrt(wide_tensor(variance) + epsilon)
+    factor = wide_tensor(scale) / sqrt(wide_tensor(variance) + epsilon)  # forward's bits
     before = (wide_tensor(x) - wide_tensor(mean)) * factor + wide_tensor(offset)
     g = g * cast_to(greater(before, 0), g.dtype)
     return batch_norm_grad(g, g_mean, g_variance, x, scale, mean, variance, epsilon=epsilon)
@@ -270,6 +285,7 @@ batch_norm_inference = Primitive(
 
 
 batch_norm_inference.cuda(inference_rule)
+batch_norm_inference.native(inference_native)
 
 
 @batch_norm_inference.infer

@@ -13,6 +13,7 @@ from gpunet.core.tensor import FUNCTIONS, Tensor
 from gpunet.core.trace import Symbol
 from gpunet.errors import ArgumentError, ShapeError, received
 from gpunet.ops.bias_activation_launch import backward_rule, forward_rule, smooth_backward_rule
+from gpunet.ops.bias_activation_native import backward_native, forward_native
 from gpunet.ops.elementwise import exp, operands
 from gpunet.ops.precision import widened, widened_composite
 
@@ -84,6 +85,8 @@ bias_activation_primitive.composite(widened_composite(_meaning))
 bias_activation_primitive.infer(_like_x)
 bias_activation_primitive.cuda(forward_rule)
 bias_activation_grad.cuda(backward_rule)
+bias_activation_primitive.native(forward_native)
+bias_activation_grad.native(backward_native)
 
 
 @bias_activation_primitive.array
@@ -150,6 +153,8 @@ bias_smooth_activation_primitive.composite(widened_composite(_meaning))
 bias_smooth_activation_primitive.infer(_like_x)
 bias_smooth_activation_primitive.cuda(forward_rule)
 bias_smooth_activation_grad.cuda(smooth_backward_rule)
+bias_smooth_activation_primitive.native(forward_native)
+bias_smooth_activation_grad.native(backward_native)
 
 
 @bias_smooth_activation_primitive.vjp

@@ -21,6 +21,7 @@ from gpunet.errors import ArgumentError, ShapeError, received
 from gpunet.ops.elementwise import cast_to
 from gpunet.ops.matmul_launch import gpu_matmul, on_cublaslt, xp_of
 from gpunet.ops.precision import widened
+from gpunet.ops.products_native import einsum_plan
 from gpunet.ops.shape import broadcast_to, reshape, same_dtype
 
 __all__ = ["einsum"]
@@ -173,6 +174,7 @@ def _einsum(xp, *xs, equation):
 
 _einsum_wide = widened(_einsum)
 einsum_primitive.array(_einsum_wide)
+einsum_primitive.native(einsum_plan)
 
 
 @einsum_primitive.cuda
@@ -205,6 +207,14 @@ def _(*xs, equation):
     inputs, out = _split(equation)
     lengths = _lengths(inputs, [x.shape for x in xs])
     return Symbol([lengths[a] for a in out], xs[0].dtype)
+
+
+@einsum_primitive.cost
+def _(*xs, equation):
+    y = einsum_primitive.rules["infer"](*xs, equation=equation)
+    inputs, _ = _split(equation)
+    products = math.prod(_lengths(inputs, [x.shape for x in xs]).values())
+    return sum(x.nbytes for x in (*xs, y)), len(xs) * products
 
 
 @einsum_primitive.vjp

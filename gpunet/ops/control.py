@@ -1,20 +1,22 @@
-"""Control flow, run by Python: loops are unrolled in a trace, choices need values.
+"""Control flow. Python runs it where it knows the values; what depends on a tensor is traced.
 
-While tracing, a choice or a number of turns that depends on a tensor raises `TraceError`; `scan`,
-`map` and `fori_loop` with numbers known to Python unroll.
+While tracing, a choice or a number of turns that depends on a tensor becomes an equation whose
+attributes are graphs; `scan`, `map` and `fori_loop` with numbers known to Python unroll.
 """
 
+import functools
 import operator
 from typing import Any
 
 import optree
 
 from gpunet.core.symbolic import public
-from gpunet.core.tensor import Operators, as_tensor
-from gpunet.errors import ArgumentError, ShapeError, received
-from gpunet.ops.index import concrete
+from gpunet.core.tensor import Operators, Tensor, as_tensor
+from gpunet.core.trace import Symbol
+from gpunet.errors import ArgumentError, ShapeError, TraceError, received
+from gpunet.ops.control_trace import choose, flag, repeat
 from gpunet.ops.parts import unstack
-from gpunet.ops.shape import stack
+from gpunet.ops.shape import reshape, stack
 
 __all__ = [
     "associative_scan",
@@ -40,18 +42,27 @@ def _is_leaf(x):
     return isinstance(x, Operators)
 
 
-def _number(value, what):
-    """A Python number; a tensor gives its value, unless it is only being traced."""
+def _number(value: Any, what: str) -> Any:
+    """A Python number, or a tensor that is only being traced."""
     if not isinstance(value, Operators):
         return value
     x = as_tensor(value)
-    concrete(x, what)
-    return x.item()
+    if type(x.data) is not Symbol:
+        return x.item()
+    if x.size != 1:
+        raise ShapeError(f"{what} needs one element to decide by. {received(shape=x.shape)}")
+    return x if x.shape == () else reshape(x, ())
 
 
 @public
 def cond(pred, true_fn, false_fn):
     """Returns the result of one of two functions.
+
+    Where the predicate is only being traced both functions are, into graphs of which one runs. They
+    must return the same nest of shapes and dtypes then. They may use all tensors and Variables
+    around them, write Variables, and gradients flow through the one that ran, which is computed
+    again for that. A GPU has to be waited for, and a step with a choice cannot be captured: where
+    both results are cheap, `ops.where` is faster.
 
     Args:
         pred: Bool, or tensor of one element.
@@ -62,19 +73,25 @@ def cond(pred, true_fn, false_fn):
         What the function called returns.
 
     Raises:
-        TraceError: While tracing, if `pred` is only being traced; use `ops.where` then.
+        ShapeError: While tracing, if the results differ in nest, shape or dtype.
 
     Example:
         >>> import gpunet
         >>> gpunet.ops.cond(gpunet.tensor(3) > 2, lambda: "large", lambda: "small")
         'large'
+        >>> f = gpunet.function(lambda x: gpunet.ops.cond(x.sum() > 0, lambda: x, lambda: -x))
+        >>> f(gpunet.tensor([-1.0, -2.0])).tolist(), f(gpunet.tensor([1.0, 2.0])).tolist()
+        ([1.0, 2.0], [1.0, 2.0])
     """
-    return true_fn() if _number(pred, "cond") else false_fn()
+    chosen = _number(pred, "cond")
+    if type(chosen) is Tensor:
+        return choose(flag(chosen, "cond"), [false_fn, true_fn], "cond")
+    return true_fn() if chosen else false_fn()
 
 
 @public
 def switch(index, branches, *operands):
-    """Returns the result of one of several functions.
+    """Returns the result of one of several functions; see `cond` for what is traced.
 
     Args:
         index: Integer or integer tensor; limited to `[0, len(branches))`.
@@ -85,8 +102,8 @@ def switch(index, branches, *operands):
         What the function called returns.
 
     Raises:
-        TraceError: While tracing, if `index` is only being traced.
         ArgumentError: If there are no branches.
+        ShapeError: While tracing, if the results differ in nest, shape or dtype.
 
     Example:
         >>> import gpunet
@@ -95,13 +112,20 @@ def switch(index, branches, *operands):
     """
     if not branches:
         raise ArgumentError(f"At least one branch is needed. {received(branches=branches)}")
-    i = int(_number(index, "switch"))
+    i = _number(index, "switch")
+    if type(i) is Tensor:
+        return choose(i, [functools.partial(branch, *operands) for branch in branches], "switch")
+    i = int(i)
     return branches[min(max(i, 0), len(branches) - 1)](*operands)
 
 
 @public
 def while_loop(cond, body, loop_vars, maximum_iterations=None):
     """Calls a function with its own results as long as a condition holds.
+
+    Where the condition is only being traced, so is the body, once, into a graph that runs as often
+    as the values want; it must return what it takes: the same nest, shapes and dtypes. A graph
+    cannot be differentiated through such a loop. Variables written go from turn to turn.
 
     Args:
         cond: `cond(*loop_vars) -> bool`.
@@ -113,18 +137,35 @@ def while_loop(cond, body, loop_vars, maximum_iterations=None):
         The last `loop_vars`.
 
     Raises:
-        TraceError: While tracing, if the condition is only being traced.
+        ShapeError: While tracing, if a turn changes the nest, a shape or a dtype.
+        GradientError: While tracing, if a gradient is asked for through the loop.
 
     Example:
         >>> import gpunet
         >>> gpunet.ops.while_loop(lambda i: i < 10, lambda i: i * 3, [1])
         [27]
+        >>> @gpunet.function
+        ... def halved(x):
+        ...     return gpunet.ops.while_loop(lambda y: y.sum() > 1, lambda y: y / 2, x)
+        >>> halved(gpunet.tensor([4.0, 4.0])).tolist()
+        [0.5, 0.5]
     """
+    if isinstance(_number(maximum_iterations, "while_loop"), Tensor):
+        raise TraceError(
+            "While tracing, `maximum_iterations` is a number that Python knows: put what depends "
+            f"on values into the condition. {received(maximum_iterations=maximum_iterations)}"
+        )
     several = isinstance(loop_vars, (tuple, list))
     values = tuple(loop_vars) if several else (loop_vars,)
     turns = 0
     while maximum_iterations is None or turns < maximum_iterations:
-        if not _number(cond(*values), "while_loop"):
+        going = _number(cond(*values), "while_loop")
+        if type(going) is Tensor:
+            left = None if maximum_iterations is None else int(maximum_iterations) - turns
+            going = flag(going, "while_loop")
+            values = repeat(cond, body, values, going, left, "while_loop")
+            break
+        if not going:
             break
         values = body(*values)
         values = tuple(values) if isinstance(values, (tuple, list)) else (values,)
@@ -136,6 +177,9 @@ def while_loop(cond, body, loop_vars, maximum_iterations=None):
 def fori_loop(lower, upper, body_fun, init_val):
     """Calls `value = body_fun(i, value)` for all `i` in `[lower, upper)`.
 
+    A trace unrolls it if Python knows the limits; else it is a `while_loop`, and the number is a
+    tensor.
+
     Args:
         lower: First number.
         upper: End, not reached.
@@ -146,15 +190,23 @@ def fori_loop(lower, upper, body_fun, init_val):
         The last value.
 
     Raises:
-        TraceError: While tracing, if a limit is only being traced.
+        ShapeError: While tracing, if a limit is only being traced and a turn changes the nest, a
+            shape or a dtype of the value.
 
     Example:
         >>> import gpunet
         >>> gpunet.ops.fori_loop(0, 4, lambda i, x: x + i, 0)
         6
     """
+    first, end = _number(lower, "fori_loop"), _number(upper, "fori_loop")
+    if type(first) is Tensor or type(end) is Tensor:
+        return while_loop(
+            lambda i, value: i < end,
+            lambda i, value: (i + 1, body_fun(i, value)),
+            (first, init_val),
+        )[1]
     value = init_val
-    for i in range(int(_number(lower, "fori_loop")), int(_number(upper, "fori_loop"))):
+    for i in range(int(first), int(end)):
         value = body_fun(i, value)
     return value
 

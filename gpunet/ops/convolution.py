@@ -4,14 +4,14 @@ The primitives have the layout `(batch, *spatial, channels)`. There are three, a
 each are the other two, so that gradients of any order exist.
 """
 
-import numpy as np
+import math
 
 from gpunet.core.primitive import Primitive
 from gpunet.core.symbolic import public
 from gpunet.core.tensor import Tensor
 from gpunet.core.trace import Symbol
 from gpunet.errors import ShapeError, received
-from gpunet.ops import convolution_launch, depthwise, im2col
+from gpunet.ops import convolution_launch, convolution_native, depthwise, im2col
 from gpunet.ops.elementwise import floating, operands
 from gpunet.ops.precision import widened
 from gpunet.ops.spatial import (
@@ -60,6 +60,7 @@ def _groups(groups, *channels):
 
 
 conv_primitive.cuda(convolution_launch.forward_rule(conv_primitive.rules["array"]))
+conv_primitive.native(convolution_native.forward)
 
 
 @conv_primitive.infer
@@ -68,11 +69,15 @@ def _(x, kernel, strides, padding, dilation, groups):
     return Symbol((x.shape[0], *counts, kernel.shape[-1]), x.dtype)
 
 
+def _cost(x, kernel, y):
+    """Bytes and flops of a convolution, from the symbols of its images, kernel and results."""
+    flops = 2 * y.size * math.prod(kernel.shape[:-1])
+    return x.nbytes + kernel.nbytes + y.nbytes, flops
+
+
 @conv_primitive.cost
 def _(x, kernel, **attributes):
-    y = conv_primitive.rules["infer"](x, kernel, **attributes)
-    flops = 2 * y.size * int(np.prod(kernel.shape[:-1], dtype=np.int64))
-    return x.nbytes + kernel.nbytes + y.nbytes, flops
+    return _cost(x, kernel, conv_primitive.rules["infer"](x, kernel, **attributes))
 
 
 @conv_primitive.vjp
@@ -104,11 +109,17 @@ def _(xp, g, kernel, sizes, strides, padding, dilation, groups):
 
 
 conv_input_grad.cuda(convolution_launch.input_grad_rule(conv_input_grad.rules["array"]))
+conv_input_grad.native(convolution_native.input_grad)
 
 
 @conv_input_grad.infer
 def _(g, kernel, sizes, strides, padding, dilation, groups):
     return Symbol((g.shape[0], *sizes, kernel.shape[-2] * groups), g.dtype)
+
+
+@conv_input_grad.cost
+def _(g, kernel, **attributes):
+    return _cost(conv_input_grad.rules["infer"](g, kernel, **attributes), kernel, g)
 
 
 @conv_input_grad.vjp
@@ -140,11 +151,17 @@ def _(xp, x, g, window, strides, padding, dilation, groups):
 
 
 conv_kernel_grad.cuda(convolution_launch.kernel_grad_rule(conv_kernel_grad.rules["array"]))
+conv_kernel_grad.native(convolution_native.kernel_grad)
 
 
 @conv_kernel_grad.infer
 def _(x, g, window, strides, padding, dilation, groups):
     return Symbol((*window, x.shape[-1] // groups, g.shape[-1]), x.dtype)
+
+
+@conv_kernel_grad.cost
+def _(x, g, **attributes):
+    return _cost(x, conv_kernel_grad.rules["infer"](x, g, **attributes), g)
 
 
 @conv_kernel_grad.vjp

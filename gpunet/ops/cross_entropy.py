@@ -17,6 +17,7 @@ from gpunet.errors import DTypeError, ShapeError, received
 from gpunet.ops.activation import sigmoid
 from gpunet.ops.cross_entropy_labels import pick, softmax_cross_entropy, wide
 from gpunet.ops.cross_entropy_launch import dense_grad_rule, dense_rule, sigmoid_rule
+from gpunet.ops.cross_entropy_native import dense_native, sigmoid_native
 from gpunet.ops.elementwise import cast_to, clip, exp, floating, log
 from gpunet.ops.precision import statistics_dtype, widened
 from gpunet.ops.reduce import sum
@@ -39,6 +40,8 @@ dense_cross_entropy_grad = Primitive(
 
 dense_cross_entropy.cuda(dense_rule)
 dense_cross_entropy_grad.cuda(dense_grad_rule)
+dense_cross_entropy.native(dense_native("dense", 0))
+dense_cross_entropy_grad.native(dense_native("dense_grad", 2, ((0, 2), (0, 3))))
 
 
 def _smooth(target, amount):
@@ -130,6 +133,7 @@ def _(g, g_lse, logits, target, lse, label_smoothing=0.0):
 
 sigmoid_cross_entropy = Primitive("sigmoid_cross_entropy(logits, target) -> loss")
 sigmoid_cross_entropy.cuda(sigmoid_rule)
+sigmoid_cross_entropy.native(sigmoid_native)
 sigmoid_cross_entropy.infer(lambda x, target: Symbol(x.shape, x.dtype))
 sigmoid_cross_entropy.vjp(
     lambda g, logits, target, needs: (

@@ -14,6 +14,7 @@ from gpunet.core.trace import Symbol
 from gpunet.errors import ArgumentError, ShapeError, received
 from gpunet.ops.creation import zeros_like
 from gpunet.ops.cross_entropy_launch import sparse_grad_rule, sparse_rule, sparse_with_grad_rule
+from gpunet.ops.cross_entropy_native import labels_native, pick_native, place_native
 from gpunet.ops.elementwise import cast_to, equal, exp, not_equal
 from gpunet.ops.index_launch import pick_rule, place_rule
 from gpunet.ops.precision import is_half, statistics_dtype
@@ -57,11 +58,13 @@ def _one_hot(labels: Tensor, classes: int) -> Tensor:
 pick = Primitive("pick(x, labels) -> y")
 pick.infer(lambda x, labels: Symbol(labels.shape, x.dtype))
 pick.cuda(pick_rule)
+pick.native(pick_native)
 pick.vjp(lambda g, x_shape, labels: (place(g, labels, classes=x_shape[-1]), None))
 
 place = Primitive("place(y, labels, *, classes) -> x")
 place.infer(lambda y, labels, classes: Symbol((*y.shape, classes), y.dtype))
 place.cuda(place_rule)
+place.native(place_native)
 place.vjp(lambda g, labels, classes: (pick(g, labels), None))
 place.composite(
     lambda y, labels, classes: expand_dims(y, -1) * cast_to(_one_hot(labels, classes), y.dtype)
@@ -98,6 +101,8 @@ softmax_cross_entropy_grad = Primitive(
 
 softmax_cross_entropy.cuda(sparse_rule)
 softmax_cross_entropy_grad.cuda(sparse_grad_rule)
+softmax_cross_entropy.native(labels_native("sparse", 0))
+softmax_cross_entropy_grad.native(labels_native("sparse_grad", 2, ((0, 2),)))
 
 
 def _without_ignored(xp, labels, ignore_index):
@@ -237,6 +242,7 @@ softmax_cross_entropy_with_grad = Primitive(
     " -> loss, lse, dlogits"
 )
 softmax_cross_entropy_with_grad.cuda(sparse_with_grad_rule)
+softmax_cross_entropy_with_grad.native(labels_native("sparse_with_grad", 0))
 
 
 @softmax_cross_entropy_with_grad.infer

@@ -24,6 +24,7 @@ from gpunet.ops.declare import identity_primitive as identity_primitive
 from gpunet.ops.declare import operands as operands
 from gpunet.ops.declare import unary as unary
 from gpunet.ops.elementwise_launch import nextafter_rule, round_rule, ternary_rule
+from gpunet.ops.elementwise_native import native_rule, round_native, where_native
 
 __all__ = [
     "abs",
@@ -413,12 +414,14 @@ _round.array(
     )
 )
 _round.cuda(round_rule(_round.rules["array"]))
+_round.native(round_native)
 _round.infer(lambda x, decimals: Symbol(x.shape, x.dtype))
 _round.vjp(lambda g, decimals: g * 0)
 
 _where = Primitive("where(condition, x1, x2) -> y")
 _where.array(lambda xp, condition, x1, x2: xp.where(condition, x1, x2))
 _where.cuda(ternary_rule("where", np.where))
+_where.native(where_native)
 _where.infer(lambda c, a, b: Symbol(np.broadcast_shapes(c.shape, a.shape, b.shape), a.dtype))
 _where.vjp(
     lambda g, condition, needs: (
@@ -431,6 +434,7 @@ _where.vjp(
 _clip = Primitive("clip(x, low, high) -> y")
 _clip.array(lambda xp, x, low, high: xp.minimum(xp.maximum(x, low), high))
 _clip.cuda(ternary_rule("clip", partial(_clip.rules["array"], np)))
+_clip.native(native_rule("clip"))
 _clip.infer(broadcast_infer)
 _clip.vjp(
     lambda g, x, low, high: (

@@ -5,7 +5,7 @@ GPU, NumPy arrays on the emulator, and NumPy scalars for Python numbers in eithe
 last axis is contiguous or repeated go into the kernel as they are; others are copied first.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ def accumulate_scalar(value: np.generic) -> np.generic:
 # -- the launch ---------------------------------------------------------------------------------
 
 
-def _arrange(shape, *xs) -> tuple[Rows, list[Any]]:
+def arrange(shape: tuple[int, ...], *xs: Any) -> tuple[Rows, list[Any]]:
     """Returns rows of columns, and the operands as their kernel takes them."""
     for attempt in range(3):
         rows = as_rows(shape, *[element_strides(x, shape) for x in xs])
@@ -81,9 +81,9 @@ def _spread(x, shape):
     return contiguous(xp.broadcast_to(x, shape))
 
 
-def _vectors(rows: Rows, xs, y) -> tuple[bool, int]:
+def vectors_in(rows: Rows, xs: Sequence[Any], *ys: Any) -> tuple[bool, int]:
     """Whether groups of 16 bytes are aligned in all operands that move along; groups in a row."""
-    arrays = [x for x in (*xs, y) if not isinstance(x, np.generic)]
+    arrays = [x for x in (*xs, *ys) if not isinstance(x, np.generic)]
     width = 16 // max(x.dtype.itemsize for x in arrays)
     moving = [(x, s) for x, s in zip(xs, rows.strides, strict=True) if s[3]]
     steps = [step for _, s in moving for step in s[:3]]
@@ -93,7 +93,7 @@ def _vectors(rows: Rows, xs, y) -> tuple[bool, int]:
     return aligned and not any(step % width for step in steps), ceil_div(rows.columns, width)
 
 
-def _number(x, dtype):
+def number(x: Any, dtype: np.dtype) -> tuple[Any, np.generic]:
     """The argument that stands for an operand: its array, or null and a number."""
     if isinstance(x, np.generic):
         return None, accumulate_scalar(x)
@@ -102,8 +102,8 @@ def _number(x, dtype):
 
 def _run(kernel, template, arguments, shape, xs, y):
     """Launches with operands `xs`; `arguments` makes the kernel's first ones from them."""
-    rows, xs = _arrange(shape, *xs)
-    vectors, groups = _vectors(rows, xs, y)
+    rows, xs = arrange(shape, *xs)
+    vectors, groups = vectors_in(rows, xs, y)
     strides = [v for s in rows.strides for v in (*s[:3], s[3] == 1)]
     grid, block = grid_of_rows(rows.rows, groups)
     launch(
@@ -134,7 +134,7 @@ def _apply_binary(functor, x1, x2, dtype):
     y = empty(shape, dtype, like=like)
 
     def arguments(xs):
-        (first, number1), (second, number2) = (_number(x, like.dtype) for x in xs)
+        (first, number1), (second, number2) = (number(x, like.dtype) for x in xs)
         return first, second, number1 if first is None else number2, y
 
     types = (cuda_type(like.dtype), cuda_type(dtype), functor)
@@ -149,7 +149,7 @@ def _apply_ternary(functor, x1, x2, x3, dtype):
     y = empty(shape, dtype, like=like)
 
     def arguments(xs):
-        (second, number2), (third, number3) = (_number(x, dtype) for x in xs[1:])
+        (second, number2), (third, number3) = (number(x, dtype) for x in xs[1:])
         return pointer(xs[0]), second, third, number2, number3, y
 
     types = (cuda_type(x1.dtype), cuda_type(dtype), functor)

@@ -21,6 +21,7 @@ from gpunet.ops.reduce import (
     sum_primitive,
 )
 from gpunet.ops.reduce_launch import on_arrays, reduction_rule
+from gpunet.ops.reduce_native import fold_native, position_native
 from gpunet.ops.rows import as_rows, row_max
 from gpunet.ops.shape import broadcast_to, one_axis
 
@@ -56,6 +57,8 @@ _FLOATS = frozenset({np.dtype(np.float32), np.dtype(np.float64)})
 max_primitive, min_primitive = _extremum("max"), _extremum("min")
 max_primitive.cuda(on_arrays(reduction_rule("Max", same), max_primitive.rules["array"]))
 min_primitive.cuda(on_arrays(reduction_rule("Min", same), min_primitive.rules["array"]))
+max_primitive.native(fold_native("max"))
+min_primitive.native(fold_native("min"))
 
 
 def _on_cpu(reduce, rows):
@@ -101,6 +104,7 @@ any_primitive, all_primitive = _logical("any"), _logical("all")
 for _primitive, _operation in ((any_primitive, "Any"), (all_primitive, "All")):
     _rule = reduction_rule(_operation, lambda dtype: np.dtype(bool))
     _primitive.cuda(on_arrays(_rule, _primitive.rules["array"]))
+    _primitive.native(fold_native(_primitive.name))
 
 
 def _position(name):
@@ -124,6 +128,7 @@ argmax_primitive, argmin_primitive = _position("argmax"), _position("argmin")
 for _primitive, _operation in ((argmax_primitive, "Argmax"), (argmin_primitive, "Argmin")):
     _rule = reduction_rule(_operation, lambda dtype: np.dtype(np.int32))
     _primitive.cuda(on_arrays(_rule, _primitive.rules["array"]))
+    _primitive.native(position_native(_primitive.name))
 
 # -- the public functions -----------------------------------------------------------------------
 

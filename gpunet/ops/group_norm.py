@@ -13,6 +13,7 @@ from gpunet.core.trace import Symbol
 from gpunet.errors import ShapeError
 from gpunet.ops.elementwise import cast_to
 from gpunet.ops.group_norm_launch import group_norm_grad_rule, group_norm_rule
+from gpunet.ops.group_norm_native import group_norm_grad_native, group_norm_native
 from gpunet.ops.norm import layer_norm, wide, wide_tensor
 from gpunet.ops.precision import statistics_dtype
 from gpunet.ops.reduce import sum
@@ -33,6 +34,8 @@ group_norm_grad = Primitive(
 )
 group_norm.cuda(group_norm_rule)
 group_norm_grad.cuda(group_norm_grad_rule)
+group_norm.native(group_norm_native)
+group_norm_grad.native(group_norm_grad_native)
 
 
 @group_norm.infer

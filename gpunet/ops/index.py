@@ -12,7 +12,9 @@ from gpunet.core.trace import Symbol
 from gpunet.dtypes import BFLOAT16
 from gpunet.errors import DTypeError, ShapeError, TraceError, received
 from gpunet.ops.accumulate import add_at, sum_rows
+from gpunet.ops.copy_native import get_item_native, put_item_native
 from gpunet.ops.index_launch import ARRAY, gather_item_rule, take_along_rule, take_rule
+from gpunet.ops.index_native import add_along_plan, index_add_plan, take_along_plan, take_plan
 from gpunet.ops.scatter_launch import add_along_rule, index_add_rule, scatter_item_rule
 from gpunet.ops.shape import broadcast_to, one_axis, ravel
 
@@ -27,11 +29,13 @@ _HALVES = (np.dtype(np.float16), BFLOAT16)
 item_primitive = Primitive("get_item(x, *, key) -> y")
 item_primitive.array(lambda xp, x, key: x[_slices(key)])
 item_primitive.infer(lambda x, key: Symbol(_item_shape(x.shape, key), x.dtype))
+item_primitive.native(get_item_native)
 item_primitive.vjp(lambda g, x_shape, key: put_item_primitive(g, key=key, shape=x_shape))
 
 # Zeros with a block put where `key` says: the gradient of get_item.
 put_item_primitive = Primitive("put_item(x, *, key, shape) -> y")
 put_item_primitive.infer(lambda x, key, shape: Symbol(shape, x.dtype))
+put_item_primitive.native(put_item_native)
 put_item_primitive.vjp(lambda g, key, shape: item_primitive(g, key=key))
 
 
@@ -287,6 +291,7 @@ def concrete(x: Tensor, what: str) -> Any:
 take_primitive = Primitive("take(x, indices, *, axis) -> y")
 take_primitive.array(lambda xp, x, indices, axis: xp.take(x, indices, axis))
 take_primitive.cuda(take_rule)
+take_primitive.native(take_plan)
 take_primitive.vjp(
     lambda g, x_shape, indices, axis: (
         index_add_primitive(g, indices, axis=axis, length=x_shape[axis]),
@@ -297,6 +302,7 @@ take_primitive.vjp(
 # Sums slices into those of zeros that the indices name: the gradient of take.
 index_add_primitive = Primitive("index_add(x, indices, *, axis, length) -> y")
 index_add_primitive.cuda(index_add_rule)
+index_add_primitive.native(index_add_plan)
 index_add_primitive.vjp(
     lambda g, indices, axis, length: (take_primitive(g, indices, axis=axis), None)
 )
@@ -381,6 +387,7 @@ along_primitive = Primitive("take_along_axis(x, indices, *, axis) -> y")
 along_primitive.array(lambda xp, x, indices, axis: xp.take_along_axis(x, indices, axis))
 along_primitive.infer(lambda x, indices, axis: Symbol(indices.shape, x.dtype))
 along_primitive.cuda(take_along_rule)
+along_primitive.native(take_along_plan)
 along_primitive.vjp(
     lambda g, x_shape, indices, axis: (
         add_along_primitive(g, indices, axis=axis, length=x_shape[axis]),
@@ -391,6 +398,7 @@ along_primitive.vjp(
 # Adds elements to zeros, each at its index along the axis: the gradient of take_along_axis.
 add_along_primitive = Primitive("add_along_axis(x, indices, *, axis, length) -> y")
 add_along_primitive.cuda(add_along_rule)
+add_along_primitive.native(add_along_plan)
 add_along_primitive.vjp(
     lambda g, indices, axis, length: (along_primitive(g, indices, axis=axis), None)
 )

@@ -23,6 +23,7 @@ from gpunet.ops.norm_launch import (
     rms_norm_grad_rule,
     rms_norm_rule,
 )
+from gpunet.ops.norm_native import norm_grad_native, norm_native
 from gpunet.ops.precision import is_half, statistics_dtype
 from gpunet.ops.reduce import sum
 from gpunet.ops.rows import as_rows, column_sum, row_dot, row_sum
@@ -31,6 +32,7 @@ from gpunet.ops.shape import expand_dims
 __all__: list[str] = []
 
 _BLOCK = 1 << 15  # elements at once: temporaries stay in the cache
+_RESIDUAL = ((0, 0), (0, 1), (1, 0), (1, 1))  # y or total may be x or the residual
 
 
 def wide(x: Any) -> Any:
@@ -65,6 +67,8 @@ layer_norm_grad = Primitive(
 
 layer_norm.cuda(layer_norm_rule)
 layer_norm_grad.cuda(layer_norm_grad_rule)
+layer_norm.native(norm_native("layer_norm", ((0, 0),)))
+layer_norm_grad.native(norm_grad_native("layer_norm_grad", ((0, 0), (0, 3))))
 
 
 @layer_norm.infer
@@ -185,6 +189,8 @@ rms_norm = Primitive("rms_norm(x, scale, *, epsilon) -> y, rstd")
 rms_norm_grad = Primitive("rms_norm_grad(g, g_rstd, x, scale, rstd) -> dx, dscale")
 rms_norm.cuda(rms_norm_rule)
 rms_norm_grad.cuda(rms_norm_grad_rule)
+rms_norm.native(norm_native("rms_norm", ((0, 0),)))
+rms_norm_grad.native(norm_grad_native("rms_norm_grad", ((0, 0), (0, 2))))
 
 
 @rms_norm.infer
@@ -272,6 +278,12 @@ residual_layer_norm.cuda(residual_layer_norm_rule)
 residual_layer_norm_grad.cuda(residual_layer_norm_grad_rule)
 residual_rms_norm.cuda(residual_rms_norm_rule)
 residual_rms_norm_grad.cuda(residual_rms_norm_grad_rule)
+residual_layer_norm.native(norm_native("residual_layer_norm", _RESIDUAL))
+residual_layer_norm_grad.native(
+    norm_grad_native("residual_layer_norm_grad", ((0, 0), (0, 1), (0, 4)))
+)
+residual_rms_norm.native(norm_native("residual_rms_norm", _RESIDUAL))
+residual_rms_norm_grad.native(norm_grad_native("residual_rms_norm_grad", ((0, 0), (0, 1), (0, 3))))
 
 
 def _check_residual(x, residual):

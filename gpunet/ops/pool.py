@@ -14,6 +14,7 @@ from gpunet.core.symbolic import public
 from gpunet.core.tensor import as_tensor
 from gpunet.core.trace import Symbol
 from gpunet.errors import ShapeError, received
+from gpunet.ops import pool_native
 from gpunet.ops.elementwise import floating
 from gpunet.ops.im2col import samples_at_once
 from gpunet.ops.pool_launch import (
@@ -257,14 +258,15 @@ def _(h, sizes, window, strides, padding):
 
 # -- their kernels ------------------------------------------------------------------------------
 
-for _primitive, _rule in (
-    (max_pool_primitive, max_pool_rule),
-    (max_pool_grad, max_pool_grad_rule),
-    (max_pool_take, max_pool_take_rule),
-    (average_pool_primitive, average_pool_rule),
-    (average_pool_grad, average_pool_grad_rule),
+for _primitive, _rule, _native in (
+    (max_pool_primitive, max_pool_rule, pool_native.max_pool),
+    (max_pool_grad, max_pool_grad_rule, pool_native.max_pool_grad),
+    (max_pool_take, max_pool_take_rule, pool_native.max_pool_take),
+    (average_pool_primitive, average_pool_rule, pool_native.average_pool),
+    (average_pool_grad, average_pool_grad_rule, pool_native.average_pool_grad),
 ):
     _primitive.cuda(_rule(_primitive.rules["array"]))
+    _primitive.native(_native)
 
 
 # -- the public ops -----------------------------------------------------------------------------

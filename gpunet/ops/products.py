@@ -14,6 +14,7 @@ from gpunet.ops.contraction import contract
 from gpunet.ops.elementwise import cast_to, operands
 from gpunet.ops.matmul_launch import gpu_matmul, on_cublaslt, xp_of
 from gpunet.ops.precision import widened
+from gpunet.ops.products_native import matmul_plan
 from gpunet.ops.shape import many_axes, stack
 
 __all__ = ["cross", "dot", "inner", "kron", "matmul", "outer", "tensordot", "vdot"]
@@ -57,6 +58,9 @@ def _(x1, x2, transpose1, transpose2):
     if not on_cublaslt(x1):  # the emulator; float64 and integers on a GPU
         return matmul_primitive.rules["array"](xp_of(x1), x1, x2, transpose1, transpose2)
     return gpu_matmul(x1, x2, transpose1, transpose2)
+
+
+matmul_primitive.native(matmul_plan)
 
 
 @matmul_primitive.infer

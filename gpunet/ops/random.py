@@ -28,6 +28,7 @@ from gpunet.ops.random_launch import (
     truncated_normal_rule,
     uniform_rule,
 )
+from gpunet.ops.random_native import dropout_plan, integers_plan, uniform_plan
 from gpunet.ops.shape import concatenate, reshape
 from gpunet.ops.sort import argsort
 from gpunet.ops.special import erfinv
@@ -75,6 +76,9 @@ def _(seed, shape, dtype):
 def _(seed, shape, dtype):
     _check_seed(seed)
     return uniform_rule(seed, shape, dtype)
+
+
+random_uniform.native(uniform_plan)
 
 
 @random_uniform.array
@@ -219,6 +223,9 @@ def _(seed, shape, dtype, low, high):
     return integers_rule(seed, shape, dtype, low, high)
 
 
+random_integers.native(integers_plan)
+
+
 # -- permutations ---------------------------------------------------------------------------------
 
 random_permutation = Primitive("random_permutation(seed, *, length) -> y")
@@ -276,6 +283,9 @@ def _(x, seed, rate, shape):
 def _(x, seed, rate, shape):
     _check_seed(seed)
     return dropout_rule(x, seed, rate, shape)
+
+
+dropout.native(dropout_plan)
 
 
 @dropout.array

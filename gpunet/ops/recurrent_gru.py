@@ -22,7 +22,13 @@ from gpunet.ops.recurrent_launch import (
     gru_sequence_grad_rule,
     gru_sequence_rule,
 )
-from gpunet.ops.recurrent_lstm import column, masks_of, previous
+from gpunet.ops.recurrent_lstm import column, masks_of, previous, sequence_cost
+from gpunet.ops.recurrent_native import (
+    gru_gates_grad_native,
+    gru_gates_native,
+    gru_sequence_grad_native,
+    gru_sequence_native,
+)
 from gpunet.ops.reduce import sum
 from gpunet.ops.shape import concatenate, stack, transpose
 
@@ -38,7 +44,9 @@ def _sigmoid(xp, x):
 gru_gates = Primitive("gru_gates(x, r, h) -> h_new, gates")
 gru_gates_grad = Primitive("gru_gates_grad(g_h, g_gates, r, h, gates) -> dx, dr, dh")
 gru_gates.cuda(gru_gates_rule)
+gru_gates.native(gru_gates_native)
 gru_gates_grad.cuda(gru_gates_grad_rule)
+gru_gates_grad.native(gru_gates_grad_native)
 
 
 @gru_gates.infer
@@ -103,7 +111,9 @@ gru_sequence_grad = Primitive(
     " -> dx, dh0, dkernel, dbias"
 )
 gru_sequence.cuda(gru_sequence_rule)
+gru_sequence.native(gru_sequence_native)
 gru_sequence_grad.cuda(gru_sequence_grad_rule)
+gru_sequence_grad.native(gru_sequence_grad_native)
 
 
 @gru_sequence.infer
@@ -118,9 +128,19 @@ def _(x, h0, kernel, bias, *mask, reset_after):
     return Symbol((steps, batch, units), x.dtype), Symbol(x.shape, x.dtype)
 
 
+@gru_sequence.cost
+def _(*inputs, **attributes):
+    return sequence_cost(gru_sequence, inputs, attributes)
+
+
 @gru_sequence_grad.infer
 def _(g_h, g_gates, h0, kernel, bias, h, gates, *mask, reset_after):
     return tuple(Symbol(a.shape, a.dtype) for a in (gates, h0, kernel, bias))
+
+
+@gru_sequence_grad.cost
+def _(*inputs, **attributes):
+    return sequence_cost(gru_sequence_grad, inputs, attributes)
 
 
 @gru_sequence.vjp

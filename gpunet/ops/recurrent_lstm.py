@@ -26,6 +26,12 @@ from gpunet.ops.recurrent_launch import (
     lstm_sequence_grad_rule,
     lstm_sequence_rule,
 )
+from gpunet.ops.recurrent_native import (
+    lstm_gates_grad_native,
+    lstm_gates_native,
+    lstm_sequence_grad_native,
+    lstm_sequence_native,
+)
 from gpunet.ops.shape import concatenate, reshape, stack, transpose
 
 __all__: list[str] = []
@@ -47,7 +53,9 @@ def _cuts(xp, a, units):
 lstm_gates = Primitive("lstm_gates(z, c) -> h, c_new, gates")
 lstm_gates_grad = Primitive("lstm_gates_grad(g_h, g_c, g_gates, c, c_new, gates) -> dz, dc")
 lstm_gates.cuda(lstm_gates_rule)
+lstm_gates.native(lstm_gates_native)
 lstm_gates_grad.cuda(lstm_gates_grad_rule)
+lstm_gates_grad.native(lstm_gates_grad_native)
 
 
 @lstm_gates.infer
@@ -112,6 +120,16 @@ def _(g_h, g_c, g_gates, c, c_new, gates):
     return concatenate(dz, -1), dc * f
 
 
+def sequence_cost(op: Primitive, inputs: tuple, attributes: dict) -> tuple[int, int]:
+    """The `cost` rule of whole sequences: their products with the recurrent kernel."""
+    steps, batch, _ = inputs[0].shape
+    kernel = inputs[op.inputs.index("kernel")]
+    products = 2 if op.name.endswith("_grad") else 1  # for the states, and for the kernel
+    outputs = op.rules["infer"](*inputs, **attributes)
+    nbytes = sum(x.nbytes for x in (*inputs, *outputs))
+    return nbytes, products * 2 * steps * batch * kernel.size
+
+
 # -- a whole sequence -----------------------------------------------------------------------------
 
 lstm_sequence = Primitive("lstm_sequence(z, h0, c0, kernel, *mask) -> h, c, gates")
@@ -120,7 +138,9 @@ lstm_sequence_grad = Primitive(
     " -> dz, dh0, dc0, dkernel"
 )
 lstm_sequence.cuda(lstm_sequence_rule)
+lstm_sequence.native(lstm_sequence_native)
 lstm_sequence_grad.cuda(lstm_sequence_grad_rule)
+lstm_sequence_grad.native(lstm_sequence_grad_native)
 
 
 @lstm_sequence.infer
@@ -136,9 +156,19 @@ def _(z, h0, c0, kernel, *mask):
     return tuple(Symbol(shape, z.dtype) for shape in (state, state, z.shape))
 
 
+@lstm_sequence.cost
+def _(*inputs, **attributes):
+    return sequence_cost(lstm_sequence, inputs, attributes)
+
+
 @lstm_sequence_grad.infer
 def _(g_h, g_c, g_gates, h0, c0, kernel, h, c, gates, *mask):
     return tuple(Symbol(x.shape, x.dtype) for x in (gates, h0, c0, kernel))
+
+
+@lstm_sequence_grad.cost
+def _(*inputs, **attributes):
+    return sequence_cost(lstm_sequence_grad, inputs, attributes)
 
 
 @lstm_sequence.vjp

@@ -28,6 +28,7 @@ from gpunet.ops.elementwise import (
 )
 from gpunet.ops.index import item_primitive
 from gpunet.ops.reduce_launch import mean_rule, on_arrays, reduction_rule, sum_to_rule
+from gpunet.ops.reduce_native import fold_native, rows_native, sum_to_native
 from gpunet.ops.shape import (
     broadcast_primitive,
     broadcast_to,
@@ -225,6 +226,9 @@ for _primitive, _rule in (
     (sum_to_primitive, sum_to_rule),
 ):
     _primitive.cuda(on_arrays(_rule, _primitive.rules["array"]))
+sum_primitive.native(fold_native("sum"))
+mean_primitive.native(fold_native("mean"))
+sum_to_primitive.native(sum_to_native)
 
 
 # -- variance -----------------------------------------------------------------------------------
@@ -255,6 +259,7 @@ def _(x, axis, keepdims):
 var_primitive.cuda(
     on_arrays(reduction_rule("Variance", same, divide=True), var_primitive.rules["array"])
 )
+var_primitive.native(rows_native("var"))
 
 
 @var_primitive.vjp
@@ -278,6 +283,7 @@ def _(xp, x, axis, keepdims):
 
 
 prod_primitive.cuda(on_arrays(reduction_rule("Prod", same), prod_primitive.rules["array"]))
+prod_primitive.native(fold_native("prod"))
 
 
 @prod_primitive.composite
@@ -326,6 +332,7 @@ def _(xp, x, axis, keepdims):
 logsumexp_primitive.cuda(
     on_arrays(reduction_rule("LogSumExp", same), logsumexp_primitive.rules["array"])
 )
+logsumexp_primitive.native(rows_native("logsumexp"))
 
 # -- the public functions -----------------------------------------------------------------------
 

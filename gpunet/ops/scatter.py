@@ -17,6 +17,7 @@ from gpunet.ops.elementwise import cast_to, equal
 from gpunet.ops.extrema import max_primitive
 from gpunet.ops.index import index_add_primitive, integers, item_primitive
 from gpunet.ops.index_launch import gather_rows_rule, one_hot_rule
+from gpunet.ops.index_native import gather_rows_plan, one_hot_plan, scatter_update_plan
 from gpunet.ops.scatter_launch import scatter_update_rule
 from gpunet.ops.shape import as_shape, many_axes, one_axis, reshape_primitive, stack
 
@@ -40,10 +41,12 @@ _REDUCTIONS = {"add": "add", "max": "maximum", "min": "minimum", "mul": "multipl
 scatter_primitive = Primitive("scatter_update(x, indices, updates, *, reduction) -> y")
 scatter_primitive.infer(lambda x, indices, updates, reduction: Symbol(x.shape, x.dtype))
 scatter_primitive.cuda(scatter_update_rule)
+scatter_primitive.native(scatter_update_plan)
 
 gather_rows_primitive = Primitive("gather_rows(x, indices) -> y")
 gather_rows_primitive.array(lambda xp, x, indices: x[_places(xp, indices)])
 gather_rows_primitive.cuda(gather_rows_rule)
+gather_rows_primitive.native(gather_rows_plan)
 gather_rows_primitive.infer(
     lambda x, indices: Symbol((*indices.shape[:-1], *x.shape[indices.shape[-1] :]), x.dtype)
 )
@@ -337,6 +340,7 @@ def _check_block(start, lengths, limits):
 
 one_hot_primitive = Primitive("one_hot(x, *, num_classes, axis, dtype) -> y")
 one_hot_primitive.cuda(one_hot_rule)
+one_hot_primitive.native(one_hot_plan)
 
 
 @one_hot_primitive.array

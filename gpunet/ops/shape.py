@@ -16,6 +16,14 @@ from gpunet.core.variable import standardize_shape
 from gpunet.dtypes import numpy_dtype, result_type
 from gpunet.errors import ArgumentError, ShapeError, received
 from gpunet.ops.copy_launch import concatenate_rule, stack_rule
+from gpunet.ops.copy_native import (
+    broadcast_native,
+    concatenate_native,
+    split_native,
+    stack_native,
+    transpose_native,
+    unstack_native,
+)
 from gpunet.ops.elementwise import cast_to
 
 __all__ = [
@@ -39,6 +47,7 @@ reshape_primitive.vjp(lambda g, x_shape, shape: reshape_primitive(g, shape=x_sha
 transpose_primitive = Primitive("transpose(x, *, axes) -> y")
 transpose_primitive.array(lambda xp, x, axes: x.transpose(axes))
 transpose_primitive.infer(lambda x, axes: Symbol([x.shape[a] for a in axes], x.dtype))
+transpose_primitive.native(transpose_native)
 transpose_primitive.vjp(lambda g, axes: transpose_primitive(g, axes=_inverse(axes)))
 
 broadcast_primitive = Primitive("broadcast_to(x, *, shape) -> y")
@@ -53,6 +62,7 @@ def _(x, shape):
     return np.ndarray(shape, x.dtype, np.asarray(x), strides=(0,) * len(shape))
 
 
+broadcast_primitive.native(broadcast_native)
 broadcast_primitive.vjp(lambda g, x_shape, shape: sum_to(g, x_shape))
 
 # The inverse of broadcasting; the autograd engine calls it by its name.
@@ -62,6 +72,7 @@ sum_to_primitive.vjp(lambda g, x_shape, shape: broadcast_primitive(g, shape=x_sh
 concatenate_primitive = Primitive("concatenate(*xs, axis) -> y")
 concatenate_primitive.array(lambda xp, *xs, axis: xp.concatenate(xs, axis))
 concatenate_primitive.cuda(concatenate_rule)
+concatenate_primitive.native(concatenate_native)
 concatenate_primitive.vjp(
     lambda g, xs_shape, axis: split_primitive(
         g, axis=axis, sizes=tuple([shape[axis] for shape in xs_shape])
@@ -69,6 +80,7 @@ concatenate_primitive.vjp(
 )
 
 split_primitive = Primitive("split(x, *, axis, sizes) -> ys")
+split_primitive.native(split_native)
 split_primitive.vjp(
     lambda g, axis, sizes: concatenate_primitive(*(g if type(g) is tuple else (g,)), axis=axis)
 )
@@ -76,9 +88,11 @@ split_primitive.vjp(
 
 stack_primitive = Primitive("stack(*xs, axis) -> y")
 stack_primitive.cuda(stack_rule)
+stack_primitive.native(stack_native)
 stack_primitive.vjp(lambda g, axis: unstack_primitive(g, axis=axis))
 
 unstack_primitive = Primitive("unstack(x, *, axis) -> ys")
+unstack_primitive.native(unstack_native)
 unstack_primitive.vjp(
     lambda g, axis: stack_primitive(*(g if type(g) is tuple else (g,)), axis=axis)
 )

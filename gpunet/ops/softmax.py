@@ -12,6 +12,7 @@ from gpunet.ops.reduce import sum
 from gpunet.ops.rows import as_rows, row_dot, row_sum, shifted_exp
 from gpunet.ops.shape import many_axes, moveaxis, one_axis, reshape
 from gpunet.ops.softmax_launch import softmax_rule
+from gpunet.ops.softmax_native import softmax_native
 
 __all__ = ["log_softmax", "softmax"]
 
@@ -44,6 +45,7 @@ softmax_primitive.vjp(lambda g, y, axis: softmax_grad(g, y, axis=axis))
 
 softmax_grad = Primitive("softmax_grad(g, y, *, axis) -> dx")
 softmax_grad.cuda(softmax_rule("softmax_backward", log=False))
+softmax_grad.native(softmax_native("softmax_grad"))
 softmax_grad.infer(lambda g, y, axis: Symbol(y.shape, y.dtype))
 
 
@@ -65,6 +67,7 @@ def _softmax_rows(x):
 
 softmax_primitive.cpu(_on_last_axis(_softmax_rows, softmax_primitive.rules["array"]))
 softmax_primitive.cuda(softmax_rule("softmax_forward", log=False))
+softmax_primitive.native(softmax_native("softmax"))
 
 
 @softmax_grad.array
@@ -92,11 +95,13 @@ def _(g, y, axis):
 
 log_softmax_primitive = Primitive("log_softmax(x, *, axis) -> y")
 log_softmax_primitive.cuda(softmax_rule("softmax_forward", log=True))
+log_softmax_primitive.native(softmax_native("log_softmax"))
 log_softmax_primitive.infer(lambda x, axis: Symbol(x.shape, x.dtype))
 log_softmax_primitive.vjp(lambda g, y, axis: log_softmax_grad(g, y, axis=axis))
 
 log_softmax_grad = Primitive("log_softmax_grad(g, y, *, axis) -> dx")
 log_softmax_grad.cuda(softmax_rule("softmax_backward", log=True))
+log_softmax_grad.native(softmax_native("log_softmax_grad"))
 log_softmax_grad.infer(lambda g, y, axis: Symbol(y.shape, y.dtype))
 
 

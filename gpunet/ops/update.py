@@ -31,6 +31,13 @@ from gpunet.ops.update_launch import (
     sgd_rule,
     sum_squares_rule,
 )
+from gpunet.ops.update_native import (
+    all_finite_plan,
+    average_plan,
+    group_plan,
+    sum_squares_plan,
+    update_plan,
+)
 
 __all__: list[str] = []  # primitives for `gpunet.optimizers`; `keras.ops` has no such names
 
@@ -142,6 +149,7 @@ def _sgd(outs, arrays, scratch, scalars, weight_decay):
 
 sgd_update.cpu(functools.partial(_sgd, count=2, slots=0))
 sgd_update.cuda(sgd_rule)
+sgd_update.native(update_plan("sgd", count=2))
 
 momentum_update = Primitive(
     "momentum_update(w, g, m, learning_rate, *scale, momentum, nesterov, weight_decay)"
@@ -178,6 +186,7 @@ def _momentum(outs, arrays, scratch, scalars, momentum, nesterov, weight_decay):
 
 momentum_update.cpu(functools.partial(_momentum, count=3, slots=1))
 momentum_update.cuda(momentum_rule)
+momentum_update.native(update_plan("momentum", count=3))
 
 # -- RMSprop ------------------------------------------------------------------------------------
 
@@ -214,6 +223,7 @@ def _rmsprop(outs, arrays, scratch, scalars, rho, epsilon, weight_decay):
 
 rmsprop_update.cpu(functools.partial(_rmsprop, count=3, slots=1))
 rmsprop_update.cuda(rmsprop_rule)
+rmsprop_update.native(update_plan("rmsprop", count=3))
 
 # -- Adam ---------------------------------------------------------------------------------------
 
@@ -258,6 +268,7 @@ def _adam(outs, arrays, scratch, scalars, beta_1, beta_2, epsilon, weight_decay)
 
 adam_update.cpu(functools.partial(_adam, count=4, slots=2, numbers=2))
 adam_update.cuda(adam_rule)
+adam_update.native(update_plan("adam", count=4, counts_steps=True))
 
 # -- Lion ---------------------------------------------------------------------------------------
 
@@ -296,6 +307,7 @@ def _lion(outs, arrays, scratch, scalars, beta_1, beta_2, weight_decay):
 
 lion_update.cpu(functools.partial(_lion, count=3, slots=1))
 lion_update.cuda(lion_rule)
+lion_update.native(update_plan("lion", count=3))
 
 # -- many small weights at once -------------------------------------------------------------------
 
@@ -340,6 +352,7 @@ def _grouped(single: Primitive, count: int, scalars: int) -> Primitive:
         return tuple([y[a:b].reshape(shape) for y in results for a, b, shape in places])
 
     group.cuda(group_rule(single.rules["cuda"], count, scalars))
+    group.native(group_plan(single.name.removesuffix("_update"), count, counts_steps=scalars == 2))
     return group
 
 
@@ -377,12 +390,14 @@ def _(*xs):
 
 sum_squares.infer(lambda *xs: Symbol((), _wide(xs[0].dtype)))
 sum_squares.cuda(sum_squares_rule)
+sum_squares.native(sum_squares_plan)
 
 # Whether no element of any tensor is infinite or NaN: a boolean scalar, read by whoever scales the
 # loss. Nothing waits for it.
 all_finite = Primitive("all_finite(*xs) -> y")
 all_finite.infer(lambda *xs: Symbol((), np.dtype(bool)))
 all_finite.cuda(all_finite_rule)
+all_finite.native(all_finite_plan)
 
 
 @all_finite.array
@@ -405,6 +420,7 @@ def global_norm(xs: list[Tensor]) -> Tensor:
 average_update = Primitive("average_update(average, w, *, momentum) -> new_average")
 average_update.infer(lambda average, w, momentum: Symbol(average.shape, average.dtype))
 average_update.cuda(average_rule)
+average_update.native(average_plan)
 
 
 @average_update.composite

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gpunet import ops
-from gpunet.core.naming import auto_name
 from gpunet.core.state import mode, state
 from gpunet.core.tensor import Tensor, as_tensor
 from gpunet.core.variable import StatelessScope, Variable
 from gpunet.dtypes import numpy_dtype
 from gpunet.errors import ArgumentError, ShapeError, StateError, received
+from gpunet.naming import auto_name
 from gpunet.ops.elementwise import cast_to
 from gpunet.ops.update import average_update, clip_by_norm, global_norm
 from gpunet.optimizers.conditional import update_if

@@ -7,10 +7,10 @@ from typing import Any
 from gpunet import initializers, ops, schedules
 from gpunet.config import floatx
 from gpunet.core.naming import name_scope
-from gpunet.core.state import mode
+from gpunet.core.state import mode, state
 from gpunet.core.tensor import Operators, Tensor, as_tensor
 from gpunet.core.variable import Variable
-from gpunet.errors import ArgumentError, ShapeError, StateError, received
+from gpunet.errors import ArgumentError, ShapeError, StateError, TraceError, received
 from gpunet.saving import deserialize_keras_object, serialize_keras_object
 
 
@@ -92,7 +92,14 @@ class OptimizerState:
             return rate
         if isinstance(rate, schedules.LearningRateSchedule):
             return rate(self._iterations)
-        return rate()
+        value = rate()
+        if state.graph is not None and not isinstance(value, Operators):
+            raise TraceError(
+                "A graph would keep the learning rate that a Python function returns now for all "
+                "steps. Use a `LearningRateSchedule`, or a Variable and assign to it. "
+                + received(learning_rate=value)
+            )
+        return value
 
     @learning_rate.setter
     def learning_rate(self, learning_rate: Any) -> None:

@@ -7,11 +7,12 @@ import numpy as np
 
 from gpunet.backend.device import Device, current_device
 from gpunet.backend.device import device as on_device
-from gpunet.core.naming import auto_name, name_scope
+from gpunet.core.naming import name_scope
 from gpunet.core.state import mode
 from gpunet.core.tensor import Operators, Tensor, as_tensor
 from gpunet.core.variable import Variable
 from gpunet.errors import ArgumentError, received
+from gpunet.naming import auto_name
 from gpunet.ops.elementwise import add, cast_to
 
 _UINT32 = np.dtype(np.uint32)

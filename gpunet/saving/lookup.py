@@ -5,8 +5,8 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from gpunet.core.naming import to_snake_case
 from gpunet.errors import ArgumentError, received
+from gpunet.naming import to_snake_case
 from gpunet.saving.registry import get_registered_object
 from gpunet.saving.serialization import deserialize_keras_object
 

@@ -8,10 +8,10 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from gpunet.core.naming import auto_name
 from gpunet.core.symbolic import FunctionOperation, flatten
 from gpunet.core.tensor import FUNCTIONS, Operators
 from gpunet.errors import SavingError, received
+from gpunet.naming import auto_name
 
 # Names of parameters that a call passes; all others are settings.
 _OPERAND_NAMES = (

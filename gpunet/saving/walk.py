@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gpunet.core.naming import to_snake_case
+from gpunet.naming import to_snake_case
 from gpunet.saving.registry import builtin
 
 # The classes whose own attributes are machinery, not places where users keep layers.

@@ -4,13 +4,13 @@ from gpunet.callbacks import Progbar as Progbar
 from gpunet.config import disable_interactive_logging as disable_interactive_logging
 from gpunet.config import enable_interactive_logging as enable_interactive_logging
 from gpunet.config import is_interactive_logging_enabled as is_interactive_logging_enabled
-from gpunet.core.naming import clear_session as clear_session
 from gpunet.core.symbolic import is_keras_tensor as is_keras_tensor
 from gpunet.data import PyDataset as PyDataset
 from gpunet.data import pack_x_y_sample_weight as pack_x_y_sample_weight
 from gpunet.data import unpack_x_y_sample_weight as unpack_x_y_sample_weight
 from gpunet.dtypes import standardize_dtype as standardize_dtype
 from gpunet.models.function import get_source_inputs as get_source_inputs
+from gpunet.naming import clear_session as clear_session
 from gpunet.random import set_random_seed as set_random_seed
 from gpunet.saving import CustomObjectScope as CustomObjectScope
 from gpunet.saving import custom_object_scope as custom_object_scope

@@ -1,30 +1,42 @@
-"""Benchmarks on the CPU: import, the cost of an eager op, and training a small network.
+"""Benchmarks on the CPU: import, an eager op, and training and inference of six networks.
 
-    python tests/benchmarks/cpu.py                     # everything, some three minutes
-    python tests/benchmarks/cpu.py ops --no-save       # one part, nothing written
+    python tests/benchmarks/cpu.py                             # everything, under 15 minutes
+    python tests/benchmarks/cpu.py --quick                     # a minute, few peers, not saved
+    python tests/benchmarks/cpu.py networks --only mlp,gpt     # one part, two networks, not saved
+    python tests/benchmarks/cpu.py ops --no-save               # one part, nothing written
 
-The contenders take turns, round after round, so that a busy machine slows all of them; a ratio is
-the median of the rounds' ratios. PyTorch and Keras take part where they are installed:
-`pip install -e ".[bench]"`. The figures go to `tests/benchmarks/results/cpu.json`.
+The contenders take turns, round after round, each in a process of its own, on two processors; a
+ratio is the median of the rounds' ratios, below 1 where gpunet is faster. Peers take part where
+they are installed: `pip install -e ".[bench]"`. `step` is a training step on one batch in memory,
+`fit` the library's loop; inference is one batch. The figures go to
+`tests/benchmarks/results/cpu.json`, and from there into the README.
 """
 
 import argparse
-import functools
 import os
 import subprocess
 import sys
 import timeit
-from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
-from multiprocessing import get_context
 from statistics import median
-from time import perf_counter, process_time
+from time import perf_counter
 
+import cpu_report
+import cpu_rounds
 import numpy as np
 import record
+from cpu_models import WORKLOADS
+from cpu_worker import CONTENDERS, KERAS
 
-BATCH, EPOCHS_PER_ROUND = 32, 5
-
+THREADS = 2
+SETTINGS = {
+    **{f"{name}_NUM_THREADS": str(THREADS) for name in ("OMP", "MKL", "OPENBLAS")},
+    "JAX_PLATFORMS": "cpu",
+    "CUDA_VISIBLE_DEVICES": "",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "GPUNET_DEVICE": "cpu",
+}
+QUICK = ["gpunet", "PyTorch eager", "PyTorch best"]
 
 # ------------------------------------------------------------------------------------- import
 
@@ -113,152 +125,161 @@ def time_op(name, numpy_op, gpunet_op, data, rounds, number=2000):
     }
 
 
-# ------------------------------------------------------------------------------------- training
-#
-# Each trainer builds Dense(64)-Dense(32)-Dense(10) with Adam for the digits and returns a function
-# that trains some epochs and gives the last one's mean loss. All start from their own library's
-# default weights, shuffle every epoch and keep the running loss, as their users do.
+# --------------------------------------------------------------------------------------- networks
 
 
-def digits():
-    from gpunet.datasets import digits
-
-    (x, y), _ = digits.load_data()
-    return x.reshape(-1, 64).astype("float32") / 16, y.astype("int64")
-
-
-def keras_trainer(library, x, y):
-    layers = library.layers
-    library.utils.set_random_seed(0)
-    model = library.Sequential(
-        [
-            library.Input((64,)),
-            layers.Dense(64, activation="relu"),
-            layers.Dense(32, activation="relu"),
-            layers.Dense(10),
-        ]
-    )
-    loss = library.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("adam", loss)
-
-    def train(epochs):
-        return model.fit(x, y, batch_size=BATCH, epochs=epochs, verbose=0).history["loss"][-1]
-
-    return train
+def contenders(options):
+    """Those that can take part; says which cannot."""
+    wanted = options.contenders or (QUICK if options.quick else list(CONTENDERS))
+    missing = {name: cpu_rounds.why_missing(name) for name in wanted}
+    for name, reason in missing.items():
+        if reason:
+            print(f"{name} does not take part: {reason}")
+    return [name for name in wanted if not missing[name]]
 
 
-def gpunet_trainer(x, y):
-    import gpunet
-
-    return keras_trainer(gpunet, x, y)
-
-
-def keras_jax_trainer(x, y):
-    os.environ["KERAS_BACKEND"] = "jax"
-    import keras
-
-    return keras_trainer(keras, x, y)
-
-
-def torch_trainer(x, y, **adam_options):
-    import torch
-    from torch import nn
-
-    torch.manual_seed(0)
-    x, y = torch.from_numpy(x), torch.from_numpy(y)
-    model = nn.Sequential(
-        nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)
-    )
-    optimizer = torch.optim.Adam(model.parameters(), **adam_options)
-    loss_function = nn.CrossEntropyLoss()
-
-    def train(epochs):
-        for _ in range(epochs):
-            total = 0.0
-            for rows in torch.randperm(len(x)).split(BATCH):
-                optimizer.zero_grad()
-                loss = loss_function(model(x[rows]), y[rows])
-                loss.backward()
-                optimizer.step()
-                total += loss.item() * len(rows)
-        return total / len(x)
-
-    return train
+def bench_networks(options):
+    """Training and inference, memory: everything about the six networks."""
+    slice_s, measured, names = 0.08 if options.quick else 0.25, {}, contenders(options)
+    for name in options.only or WORKLOADS:
+        print(f"... {WORKLOADS[name].title}", file=sys.stderr, flush=True)
+        measured[name] = cpu_rounds.compare(name, names, options.rounds, slice_s)
+        for contender, found in measured[name].items():
+            if isinstance(found, str):
+                print(f"{contender} does not take part in {name}: {found}")
+                measured[name][contender] = "failed"
+    return measured
 
 
-TRAINERS = {
-    "PyTorch, eager loop": ("torch", torch_trainer),
-    "PyTorch, fused Adam": ("torch", functools.partial(torch_trainer, fused=True)),
-    "gpunet fit": ("gpunet", gpunet_trainer),
-    "Keras fit, JAX": ("keras", keras_jax_trainer),
-}
+def network_tables(measured):
+    """The tables of `bench_networks`, by the names under which they are kept."""
+    reasons = {name: cpu_rounds.why_missing(name) for name in CONTENDERS}
+    absent = {name: "not installed" for name, reason in reasons.items() if reason}
+    measured = {name: {**results, **absent} for name, results in measured.items()}
+    return {
+        "training": cpu_report.time_rows(measured, ("step", "fit")),
+        "inference": cpu_report.time_rows(measured, ("inference",)),
+        "memory": cpu_report.memory_rows(measured),
+    }
 
 
-@functools.cache
-def warm_trainer(name):
-    train = TRAINERS[name][1](*digits())
-    train(2)
-    return train
+def bench_start(options):
+    """Seconds from the start of the process to the end of the first step, import included."""
+    names = [name for name in ("gpunet", "PyTorch eager", "JAX jit", *KERAS)]
+    names = [name for name in names if not cpu_rounds.why_missing(name)]
+    if options.quick:
+        names = [name for name in names if name in (*QUICK, "Keras JAX")]
+    return cpu_rounds.first_steps(1 if options.quick else 3, names)
 
 
-def time_round(name):
-    """Runs in the contender's own process; returns wall and CPU time of a step in us, and loss."""
-    train = warm_trainer(name)
-    wall, cpu = perf_counter(), process_time()
-    loss = train(EPOCHS_PER_ROUND)
-    wall, cpu = perf_counter() - wall, process_time() - cpu
-    steps = EPOCHS_PER_ROUND * -(-len(digits()[0]) // BATCH)
-    return wall / steps * 1e6, cpu / steps * 1e6, float(loss)
-
-
-def bench_training(rounds):
-    """Microseconds of a training step at batch 32, and the ratio to PyTorch (below 1: faster)."""
-    names = [name for name, (module, _) in TRAINERS.items() if find_spec(module)]
-    spawn = get_context("spawn")
-    # A process for each: thread pools and allocators of one library do not disturb another.
-    processes = {name: ProcessPoolExecutor(1, mp_context=spawn) for name in names}
-    measured = {name: [] for name in names}
-    for turn in range(-1, rounds):
-        for name in names if turn % 2 else reversed(names):
-            result = processes[name].submit(time_round, name).result()
-            if turn >= 0:  # the first turn warms up
-                measured[name].append(result)
-    for process in processes.values():
-        process.shutdown()
-    rows = []
-    for name, results in measured.items():
-        walls, cpus, losses = zip(*results, strict=True)
-        row = {"training step": name, "median us": median(walls), "best us": min(walls)}
-        row |= {"CPU us": median(cpus), "final loss": losses[-1]}
-        peer = [wall for wall, _, _ in measured.get("PyTorch, eager loop", [])]
-        row["ratio to PyTorch"] = (
-            median(ours / theirs for ours, theirs in zip(walls, peer, strict=True)) if peer else "-"
-        )
-        rows.append(row)
-    return rows
+def bench_planning(options):
+    """Seconds in which gpunet traces and plans a training step."""
+    return {
+        name: median(cpu_rounds.planning_seconds(name) for _ in range(1 if options.quick else 3))
+        for name in (options.only or (["resnet"] if options.quick else WORKLOADS))
+    }
 
 
 # ------------------------------------------------------------------------------------------ main
 
-PARTS = {"import": bench_import, "ops": bench_ops, "training": bench_training}
+PARTS = ("import", "ops", "networks", "start", "planning")
+NETWORK_TABLES = ("training", "inference", "memory")
+TITLES = {
+    "import": bench_import.__doc__,
+    "ops": bench_ops.__doc__,
+    "training": "Milliseconds of a training step (gpunet's time / the peer's)",
+    "inference": "Milliseconds of the predictions for a batch (gpunet's time / the peer's)",
+    "memory": "Peak memory of the process",
+    "start": bench_start.__doc__,
+    "planning": bench_planning.__doc__,
+    "targets": "Targets: gpunet's time or memory divided by the peer's",
+}
+
+
+def run(parts, options):
+    """Measures the parts and returns their tables."""
+    tables, measured, seconds, planned = {}, {}, None, None
+    if "import" in parts:
+        tables["import"] = bench_import(min(options.rounds, 5))
+    if "ops" in parts:
+        tables["ops"] = bench_ops(min(options.rounds, 7))
+    if "networks" in parts:
+        measured = bench_networks(options)
+        tables |= network_tables(measured)
+    if "start" in parts:
+        seconds = bench_start(options)
+        tables["start"] = cpu_report.first_step_rows(seconds)
+    if "planning" in parts:
+        planned = bench_planning(options)
+        tables["planning"] = [
+            {"gpunet traces and plans": WORKLOADS[name].title, "s": value}
+            for name, value in planned.items()
+        ]
+    targets = cpu_report.target_rows(measured, seconds, planned)
+    return tables | ({"targets": targets} if targets else {})
+
+
+def arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--only", type=words, help=f"networks, of {','.join(WORKLOADS)}")
+    parser.add_argument("--contenders", type=words, help=f"of {','.join(CONTENDERS)}")
+    parser.add_argument("--rounds", type=int, help="turns of each contender")
+    parser.add_argument("--quick", action="store_true", help="few peers and rounds, not saved")
+    parser.add_argument("--no-save", action="store_true", help="print only")
+    options = parser.parse_args()
+    for given, known in (
+        (options.parts, PARTS),
+        (options.only, WORKLOADS),
+        (options.contenders, CONTENDERS),
+    ):
+        unknown = set(given or ()) - set(known)
+        if unknown:
+            parser.error(f"expected some of {', '.join(known)}. Received: {', '.join(unknown)}")
+    options.rounds = options.rounds or (3 if options.quick else 7)
+    return options
+
+
+def words(text):
+    return text.split(",")
+
+
+def settle():
+    """Two processors and two threads; the processes that are started inherit it."""
+    os.environ |= SETTINGS
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+
+
+def save(tables, parts):
+    """Writes the tables down, each with the command that makes it."""
+    if set(parts) != set(PARTS):
+        tables.pop("targets", None)  # those of a whole run stay
+    measured = record.circumstances()
+    command = "python tests/benchmarks/cpu.py"
+    for name, rows in tables.items():
+        part = "networks" if name in NETWORK_TABLES else name.replace("targets", "")
+        path = record.save(
+            "cpu", {name: rows}, {**measured, "command": f"{command} {part}".strip()}
+        )
+    print(f"\nWritten to {os.path.relpath(path)}")
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--rounds", type=int, default=7, help="turns of each contender")
-    parser.add_argument("--no-save", action="store_true", help="print only")
-    options = parser.parse_args()
-    unknown = set(options.parts) - PARTS.keys()
-    if unknown:
-        parser.error(f"parts are {', '.join(PARTS)}. Received: {', '.join(sorted(unknown))}")
-    os.environ.setdefault("GPUNET_DEVICE", "cpu")
-    results = {}
-    for part in options.parts or PARTS:
-        results[part] = PARTS[part](options.rounds)
-        record.show(PARTS[part].__doc__, results[part])
-    if not options.no_save:
-        print(f"\nWritten to {os.path.relpath(record.save('cpu', results))}")
+    options = arguments()
+    settle()
+    parts = options.parts or (PARTS[2:] if options.quick else PARTS)
+    start, load = perf_counter(), os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load > 1:
+        print(f"Other programs run (load {load:.1f}): threads that wait for each other suffer most")
+    tables = run(parts, options)
+    for name, rows in tables.items():
+        record.show(TITLES[name].split("\n")[0], rows)
+    print(f"\nMeasured in {(perf_counter() - start) / 60:.1f} minutes")
+    if not (options.no_save or options.quick or options.only or options.contenders):
+        save(tables, parts)
 
 
 if __name__ == "__main__":

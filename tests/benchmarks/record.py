@@ -13,6 +13,7 @@ RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).resolve().parents[2] / "README.md"
 BEGIN, END = "<!-- measured -->\n", "<!-- /measured -->\n"
 LIBRARIES = ["gpunet", "numpy", "cupy-cuda12x", "cupy-cuda13x", "torch", "jax", "keras"]
+LIBRARIES += ["tensorflow-cpu"]
 
 
 def processor():

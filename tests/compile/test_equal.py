@@ -1,4 +1,7 @@
-"""Eager and compiled are equal, bit for bit: every primitive, every layer, a whole training."""
+"""Eager and compiled are equal: every primitive, every layer, a whole training.
+
+Bit for bit on NumPy, and within the tolerances of the case tables where C++ kernels run.
+"""
 
 import numpy as np
 import pytest
@@ -32,7 +35,7 @@ def test_every_primitive(name, row):
 
 
 @pytest.mark.parametrize("row", LAYERS, ids=repr)
-def test_every_layer(row):
+def test_every_layer(row, kernels):
     gpunet.utils.set_random_seed(0)
     layer = row.build(layers)
     inputs = [gpunet.tensor(x) for x in row.arrays()]
@@ -51,14 +54,16 @@ def test_every_layer(row):
     for v, value in zip(layer.variables, before, strict=True):
         v.assign(value)
     compiled = gpunet.tree.flatten(gpunet.function(step)(*inputs))
-    for y, reference in zip(compiled, eager, strict=True):
-        np.testing.assert_array_equal(y, reference)
-    for v, value in zip(layer.variables, after, strict=True):
-        np.testing.assert_array_equal(v, value)
+    for y, reference in zip([*compiled, *layer.variables], [*eager, *after], strict=True):
+        if kernels:
+            scale = max(1.0, float(np.abs(reference).max(initial=0)))
+            np.testing.assert_allclose(y, reference, rtol=1e-4, atol=2e-5 * scale)
+        else:
+            np.testing.assert_array_equal(y, reference)
 
 
 @pytest.mark.parametrize("device", ["cpu", "emulator"])
-def test_twenty_steps_of_a_convolutional_network(device):
+def test_twenty_steps_of_a_convolutional_network(device, without_kernels):
     with gpunet.device(device):
         losses = []
         for compiled in (False, True):

@@ -75,7 +75,7 @@ def test_variables_are_read_and_written():
     assert f.trace_count == 1
 
 
-def test_a_failed_step_names_the_op_and_writes_no_variable(monkeypatch):
+def test_a_failed_step_names_the_op_and_writes_no_variable(monkeypatch, without_kernels):
     v = gpunet.Variable(1.0)
 
     @gpunet.function
@@ -91,7 +91,7 @@ def test_a_failed_step_names_the_op_and_writes_no_variable(monkeypatch):
     assert v.numpy() == 1.0
 
 
-def test_a_whole_training_step():
+def test_a_whole_training_step(without_kernels):
     layer, optimizer = gpunet.layers.Dense(3), gpunet.optimizers.Adam(0.1)
     twin, other = gpunet.layers.Dense(3), gpunet.optimizers.Adam(0.1)
 

@@ -67,7 +67,8 @@ def cuda(library, monkeypatch, capturing):
     )
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setattr(blas, "_library", lambda: library)
-    kept = (blas._plan, blas._workspace, blas._handle)
+    kept = (blas._plan, blas._handle)
+    monkeypatch.setattr(blas, "_workspaces", {})
     for cache in kept:
         cache.cache_clear()
     yield
@@ -215,7 +216,16 @@ def test_plans_are_kept_and_addresses_are_not():
 def test_scratch_memory_of_a_graph_is_not_kept(capturing):
     for _ in range(2):
         check(blas.matmul(draw(3, 5), draw(5, 8)), wide(draw(3, 5)) @ wide(draw(5, 8)))
-    assert blas._workspace.cache_info().currsize == (0 if capturing else 1)
+    assert len(blas._workspaces) == (0 if capturing else 1)
+
+
+@pytest.mark.parametrize("capturing", [True])
+def test_a_graph_uses_the_scratch_memory_that_its_stream_has(monkeypatch):
+    monkeypatch.setattr(blas, "_workspaces", {(0, 7): array(np.empty(4, "u1"))})
+    monkeypatch.setattr(sys.modules["cupy"], "empty", lambda shape, dtype: 1 / 0)
+    out = array(np.empty((3, 8), "f4"))
+    blas.matmul(draw(3, 5), draw(5, 8), out=out)
+    check(out, wide(draw(3, 5)) @ wide(draw(5, 8)))
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_copies_are_independent(clone):
 
 
 def test_names_and_paths():
-    gpunet.core.naming.clear_session()
+    gpunet.naming.clear_session()
     a, b = layers.Dense(1), layers.Dense(1)
     assert (a.name, b.name) == ("dense", "dense_1")
     block = Block(name="block")

@@ -8,8 +8,8 @@ import pytest
 
 import gpunet
 from gpunet import layers, losses, metrics, models, optimizers
-from gpunet.core.naming import clear_session
 from gpunet.errors import ArgumentError, SavingError, StateError
+from gpunet.naming import clear_session
 
 
 class Ours:

@@ -35,7 +35,7 @@ def trained(model, **options):
     return history.history, model.predict(x, batch_size=16, verbose=0), model.get_weights()
 
 
-def test_graphs_train_as_eager_does():
+def test_graphs_train_as_eager_does(without_kernels):
     history, predictions, weights = trained(network())
     expected = trained(network(run_eagerly=True))
     assert history == expected[0]
@@ -93,7 +93,7 @@ class Branching(gpunet.Sequential):
         return super().train_step((x, y))
 
 
-def test_a_step_that_cannot_be_traced_runs_eagerly_with_one_warning():
+def test_a_step_that_cannot_be_traced_runs_eagerly_with_one_warning(without_kernels):
     with pytest.warns(UserWarning, match=r"op by op.*test_graph_steps.py, line \d+: `if ops.sum"):
         history = trained(network(Branching))[0]
     with warnings.catch_warnings():

@@ -68,11 +68,22 @@ _TILED = [  # one row for each thing that the kernels do, at lengths around thei
 ]
 
 
+# More keys and queries than the C++ kernels hold scores of at a time.
+_LATE = np.random.default_rng(1).random((1, 1, 70, 300)) < 0.5
+_LATE[:, :, 5:20, :260] = False  # the first keys that these queries may attend to
+_LONG = {"_grad": False, "_dtypes": ("float32",), "_tol": 4}
+_BLOCKS = [
+    (_operands(1, 70, 530, 1, 1, 8), {"causal": False}),
+    (_operands(1, 280, 290, 1, 1, 12), {"causal": True}),
+    ((*_operands(1, 70, 300, 1, 1, 16), array(_LATE, "bool")), {"causal": False}),
+]
+
+
 def _grad_row(q, k, v, *others, lse=normal, scale=0.4, **settings):
     batch, length, heads, _ = q.shape
     out, row = (batch, length, heads, v.shape[3]), (batch, heads, length)
     inputs = (normal(*out), normal(*row), q, k, v, normal(*out), lse(*row), *others)
-    return case(*inputs, scale=scale, _tol=8, **settings)
+    return case(*inputs, scale=scale, **{"_tol": 8, **settings})
 
 
 def _tiled_grad_row(q, *others, **settings):
@@ -94,6 +105,7 @@ def _lost_grad_row(causal):
 CASES = {
     "attention": [
         *[case(*inputs, scale=0.4, **kinds, _tol=2) for inputs, kinds in _SMALL + _TILED],
+        *[case(*inputs, scale=0.4, **kinds, **_LONG) for inputs, kinds in _BLOCKS],
         # The log-sum-exp of a query without keys is huge: no differences can be taken of it.
         case(_Q, _K, _K, _NONE, scale=0.4, causal=False, _grad=False),
         *[
@@ -105,6 +117,7 @@ CASES = {
     "attention_grad": [
         *[_grad_row(*inputs, **kinds) for inputs, kinds in _SMALL],
         *[_tiled_grad_row(*inputs, **kinds) for inputs, kinds in _TILED],
+        *[_tiled_grad_row(*inputs, **kinds, **_LONG) for inputs, kinds in _BLOCKS],
         *[_lost_grad_row(causal) for causal in (False, True)],
     ],
 }  # fmt: skip

@@ -53,6 +53,12 @@ ROWS = [
     # So many places that the gradient by the kernel sums them in slices.
     ((2, 17, 17, 8), (3, 3, 8, 8), {"padding": (1, 1)}),
     ((1, 1025, 1), (3, 1, 2), {}),
+    # What C++ kernels do in the domain of Winograd, with tiles that overhang; and on two threads.
+    ((2, 9, 10, 16), (3, 3, 16, 16), {"padding": (1, 1)}),
+    ((1, 16, 15, 16), (3, 3, 16, 48), {"padding": (0, 1)}),
+    ((4, 12, 12, 16), (3, 3, 16, 32), {"strides": 2, "padding": (0, 1)}),
+    ((2, 14, 14, 20), (3, 3, 1, 40), {"groups": 20, "padding": (1, 1)}),
+    ((2, 12, 11, 24), (3, 3, 8, 48), {"groups": 3, "padding": (1, 0)}),
     ((0, 5, 5, 3), (3, 3, 3, 4), {}),
     ((0, 5, 5, 3), (3, 3, 1, 3), {"groups": 3}),
 ]

@@ -70,6 +70,8 @@ CASES = {
         case(normal(2, 3, 1032), _ids(3, 2), axis=1),  # more than a block's width
         case(normal(3, 1025), _ids(3, 2), axis=0),
         case(normal(7, 3), integers(0, 7, 5, dtype="uint8"), axis=0),
+        case(normal(3, 65, 130), _ids(65, 200), axis=1, _grad=False),  # parts for threads
+        case(normal(9), _ids(9, 40000), axis=0, _grad=False),
     ],
     "index_add": [
         case(normal(3, 4), _ids(5, 3), axis=0, length=5),
@@ -89,6 +91,7 @@ CASES = {
         case(normal(1025), integers(0, 256, 1025), axis=0, length=256, _grad=False),
         case(normal(2500), integers(0, 70000, 2500), axis=0, length=70000, _grad=False),
         case(normal(1100, 2), integers(-700, 700, 1100), axis=0, length=700, _grad=False),
+        case(normal(300, 130), _ids(50, 300), axis=0, length=50, _grad=False),
     ],
     "take_along_axis": [
         case(normal(5, 4), _ids(4, 5, 2), axis=1),
@@ -96,6 +99,7 @@ CASES = {
         case(normal(2, 5, 3), _ids(5, 2, 2, 3), axis=1),
         case(normal(6), _ids(6, 3), axis=0),
         case(normal(0, 4), _ids(4, 0, 2), axis=1),
+        case(normal(300, 65), _ids(65, 300, 70), axis=1, _grad=False),
     ],
     "add_along_axis": [
         case(normal(5, 2), _ids(4, 5, 2), axis=1, length=4),

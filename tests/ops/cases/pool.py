@@ -26,6 +26,8 @@ ROWS = [
     ((1, 33, 33), (2,), (2,), ((0, 1),)),  # more elements in a row than threads in a block
     ((1, 17, 16, 1), (16, 16), (1, 1), (NONE, NONE)),  # more taps than a byte can name
     ((1, 1, 1), (1,), (1,), (NONE,)),
+    ((4, 16, 16, 40), (2, 2), (2, 2), (NONE, NONE)),  # what C++ kernels divide between threads
+    ((4, 16, 16, 40), (3, 3), (2, 2), (SAME, (0, 1))),
 ]
 
 
@@ -47,10 +49,23 @@ def maxima(x, attributes, distinct=None):
 
 TIES = [(x, y, a) for x, y, a in rows() if x in [(2, 6, 5, 3), (2, 5, 6, 8)]]
 
+# NaN is the largest wherever it is in a window; with channels for a vector and some more.
+WITH_NAN = np.where(np.arange(80).reshape(4, 20) % 7 == 3, np.nan, 0.5).reshape(1, 4, 20)
+
 # The gradients of the two ops in the middle are checked through those of max_pool, to second order:
 # moving their `x` without its `y` would leave no largest element.
 CASES = {
-    "max_pool": [case(distinct(*x), **a) for x, _, a in rows()],
+    "max_pool": [
+        *[case(distinct(*x), **a) for x, _, a in rows()],
+        case(
+            array(WITH_NAN),
+            window=(2,),
+            strides=(2,),
+            padding=(NONE,),
+            _grad=False,
+            _dtypes=("float32",),
+        ),
+    ],
     "max_pool_grad": [
         *[case(normal(*y), *maxima(x, a), **a, _grad=False) for x, y, a in rows()],
         *[case(normal(*y), *maxima(x, a, distinct=0.5), **a, _grad=False) for x, y, a in TIES],

@@ -3,7 +3,7 @@
 from tests.ops.case import array, case, normal, uniform
 
 _SEED = array([7, 3], "uint32")
-_SHAPES = ((5, 7), (), (0, 3), (33,))
+_SHAPES = ((5, 7), (), (0, 3), (33,), (5001,))
 
 CASES = {
     "random_uniform": [
@@ -33,6 +33,7 @@ CASES = {
         case(normal(), _SEED, rate=0.5, shape=()),
         case(normal(0, 3), _SEED, rate=0.5, shape=(0, 3)),
         case(normal(1025), _SEED, rate=0.25, shape=(1025,)),
+        case(normal(67, 129), _SEED, rate=0.25, shape=(67, 129), _grad=False),
     ],
     "random_variate": [
         case(_SEED, uniform(1, 3, 5), name="standard_gamma", shape=(4, 5), dtype="float32"),

@@ -4,28 +4,34 @@ from tests.ops.case import array, bools, case, normal, uniform
 
 T, B, U = 4, 3, 2
 WIDE = 8  # units that fill 16-byte accesses
+# More than a register, a tile and a panel of the C++ kernels hold, and no multiple of them.
+MANY, ROWS = 70, 11
 _UNEVEN = array([[1, 0, 1], [1, 1, 0], [0, 1, 0], [0, 1, 1]], "bool")
 
 
-def _lstm(steps, *mask, u=U):
-    return normal(steps, B, 4 * u), normal(B, u), normal(B, u), normal(u, 4 * u), *mask
+def _lstm(steps, *mask, u=U, b=B):
+    return normal(steps, b, 4 * u), normal(b, u), normal(b, u), normal(u, 4 * u), *mask
 
 
-def _lstm_grad(steps, *mask, u=U):
-    states = normal(steps, B, u), normal(steps, B, u)
-    gates = uniform(0.1, 0.9, steps, B, 4 * u)
-    start = normal(B, u), normal(B, u), normal(u, 4 * u)
-    return *states, normal(steps, B, 4 * u), *start, *states, gates, *mask
+def _lstm_grad(steps, *mask, u=U, b=B):
+    states = normal(steps, b, u), normal(steps, b, u)
+    gates = uniform(0.1, 0.9, steps, b, 4 * u)
+    start = normal(b, u), normal(b, u), normal(u, 4 * u)
+    return *states, normal(steps, b, 4 * u), *start, *states, gates, *mask
 
 
-def _gru(steps, *mask, u=U):
-    return normal(steps, B, 3 * u), normal(B, u), normal(u, 3 * u), normal(3 * u), *mask
+def _gru(steps, *mask, u=U, b=B):
+    return normal(steps, b, 3 * u), normal(b, u), normal(u, 3 * u), normal(3 * u), *mask
 
 
-def _gru_grad(steps, *mask, u=U):
-    start = normal(B, u), normal(u, 3 * u), normal(3 * u)
-    state, gates = normal(steps, B, u), uniform(0.1, 0.9, steps, B, 3 * u)
-    return state, normal(steps, B, 3 * u), *start, state, gates, *mask
+def _gru_grad(steps, *mask, u=U, b=B):
+    start = normal(b, u), normal(u, 3 * u), normal(3 * u)
+    state, gates = normal(steps, b, u), uniform(0.1, 0.9, steps, b, 3 * u)
+    return state, normal(steps, b, 3 * u), *start, state, gates, *mask
+
+
+_MANY = {"u": MANY, "b": ROWS}
+_LONG = {"_grad": False, "_dtypes": ("float32",), "_tol": 4}
 
 
 CASES = {
@@ -45,11 +51,15 @@ CASES = {
         case(*_lstm(T, _UNEVEN)),
         case(*_lstm(1, bools(1, B))),
         case(*_lstm(2, bools(2, B), u=WIDE), _grad=False),
+        case(*_lstm(3, **_MANY), **_LONG),
+        case(*_lstm(3, bools(3, ROWS), **_MANY), **_LONG),
     ],
     "lstm_sequence_grad": [
         case(*_lstm_grad(T), _tol=4),
         case(*_lstm_grad(T, _UNEVEN), _tol=4),
         case(*_lstm_grad(2, bools(2, B), u=WIDE), _grad=False, _tol=4),
+        case(*_lstm_grad(3, **_MANY), **_LONG),
+        case(*_lstm_grad(3, bools(3, ROWS), **_MANY), **_LONG),
     ],
     "gru_gates": [
         case(normal(B, 3 * U), normal(B, 3 * U), normal(B, U)),
@@ -72,6 +82,11 @@ CASES = {
     + [
         case(*_gru(2, bools(2, B), u=WIDE), reset_after=after, _grad=False)
         for after in (True, False)
+    ]
+    + [
+        case(*_gru(3, *mask, **_MANY), reset_after=after, **_LONG)
+        for after in (True, False)
+        for mask in ((), (bools(3, ROWS),))
     ],
     "gru_sequence_grad": [
         case(*_gru_grad(T, *mask), reset_after=after, _tol=4)
@@ -81,5 +96,10 @@ CASES = {
     + [
         case(*_gru_grad(2, bools(2, B), u=WIDE), reset_after=after, _grad=False, _tol=4)
         for after in (True, False)
+    ]
+    + [
+        case(*_gru_grad(3, *mask, **_MANY), reset_after=after, **_LONG)
+        for after in (True, False)
+        for mask in ((), (bools(3, ROWS),))
     ],
 }

@@ -73,6 +73,12 @@ CASES = {
     "sgd_updates": [
         case(_RATE, normal(2, 3), normal(4), normal(2, 3), normal(4), weight_decay=0.5),
         case(_RATE, normal(3), normal(3), weight_decay=0.0),
+        case(  # several weights for one thread, and one for several threads
+            _RATE,
+            *[r for _ in range(2) for r in (normal(300), normal(90, 91), normal(131, 129))],
+            weight_decay=0.0,
+            _grad=False,
+        ),
     ],
     "momentum_updates": [
         case(
@@ -119,6 +125,7 @@ CASES = {
         case(normal(4, 7)),
         case(normal(4, 7), normal(), normal(0, 3), normal(33)),
         case(normal(5001), normal(1023), _grad=False),  # several chunks of one tensor
+        case(normal(7), normal(35000), normal(16384), _grad=False),
         case(normal(0, 3)),
     ],
     "all_finite": [
@@ -127,6 +134,7 @@ CASES = {
         case(normal(4, 7), normal(), array([1.0, float("inf"), 2.0]), normal(33)),
         case(normal(5001), array([1.0] * 32 + [float("nan")])),
         case(normal(5001), array(float("-inf"))),
+        case(normal(70001), array([0.0]), _grad=False),
     ],
     "average_update": [case(normal(*s), normal(*s), momentum=0.75) for s in ((3, 5), (), (0, 2))],
 }

@@ -1,0 +1,92 @@
+"""Drawings of a graph as text: Mermaid, which GitHub and Jupyter show, Graphviz's DOT, and SVG."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from gpunet.core.trace import Graph, Symbol
+from gpunet.errors import ArgumentError, received
+
+
+class _Node(NamedTuple):
+    name: str
+    label: str
+    is_equation: bool
+
+
+def draw(graph: Graph, suffix: str, origins: bool) -> str:
+    """Returns the drawing of the kind that file names with this suffix have."""
+    if suffix in (".mmd", ".md"):
+        text = "\n".join(_mermaid(*_parts(graph, origins)))
+        return f"```mermaid\n{text}\n```\n" if suffix == ".md" else text
+    if suffix == ".dot":
+        return "\n".join(_dot(*_parts(graph, origins)))
+    if suffix == ".svg":
+        return _svg("\n".join(_dot(*_parts(graph, origins))))
+    raise ArgumentError(f"A drawing is .mmd, .md, .dot or .svg. {received(suffix=suffix)}")
+
+
+def _parts(graph, origins) -> tuple[list[_Node], list[tuple[str, str]]]:
+    """The nodes, and the edges between their names; constants of one element are not shown."""
+    nodes, edges, source = [], [], {}
+
+    def add(symbol: Symbol, name: str, label: str):
+        source[symbol] = name
+        nodes.append(_Node(name, label, False))
+
+    for i, symbol in enumerate(graph.inputs):
+        add(symbol, f"s{i}", f"argument {symbol!r}")
+    for i, (variable, symbol, _) in enumerate(graph.cells.values()):
+        add(symbol, f"v{i}", f"{variable.path} {symbol!r}")
+    for i, symbol in enumerate(graph.constants):
+        if symbol.size > 1:
+            add(symbol, f"c{i}", f"constant {symbol!r}")
+    for i, eq in enumerate(graph.equations):
+        label = f"{eq.op.name} {', '.join(map(repr, eq.outputs))}"
+        if origins and str(eq.origin):
+            label += f", {eq.origin}"
+        nodes.append(_Node(f"e{i}", label, True))
+        edges += [(source[s], f"e{i}") for s in dict.fromkeys(eq.inputs) if s in source]
+        source.update((s, f"e{i}") for s in eq.outputs)
+    results = [(f"result{i}", f"result {i}", s) for i, s in enumerate(graph.outputs)]
+    for i, (variable, symbol, value) in enumerate(graph.cells.values()):
+        if value.data is not symbol:
+            results.append((f"w{i}", f"new {variable.path}", graph.symbol(value.data)))
+    for name, label, symbol in results:
+        nodes.append(_Node(name, label, False))
+        edges += [(source[symbol], name)] if symbol in source else []
+    return nodes, edges
+
+
+def _mermaid(nodes, edges) -> Iterator[str]:
+    yield "flowchart TD"
+    shapes = {n.name: f'["{n.label}"]' if n.is_equation else f'(["{n.label}"])' for n in nodes}
+    results = {n.name for n in nodes if n.name.startswith(("result", "w"))}
+    for node in nodes:
+        if node.name not in results:
+            yield f"  {node.name}{shapes[node.name]}"
+        for start, end in edges:
+            if end == node.name:
+                yield f"  {start} --> {end}{shapes[end] if end in results else ''}"
+
+
+def _dot(nodes, edges) -> Iterator[str]:
+    yield "digraph {"
+    for node in nodes:
+        shape = "box" if node.is_equation else "ellipse"
+        yield f'  {node.name} [shape={shape}, label="{node.label}"];'
+    for start, end in edges:
+        yield f"  {start} -> {end};"
+    yield "}"
+
+
+def _svg(dot):
+    import pydot  # `pip install "gpunet[viz]"`
+
+    (drawing,) = pydot.graph_from_dot_data(dot) or ()
+    try:
+        return drawing.create_svg().decode()
+    except FileNotFoundError as error:
+        raise ImportError(
+            "An SVG is drawn by Graphviz, which was not found: install it (`apt install graphviz`, "
+            "`brew install graphviz`), or draw `.mmd` or `.dot`."
+        ) from error

@@ -1,0 +1,187 @@
+"""Graphs in files: safetensors for arrays, and JSON in its header for the equations."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optree
+
+from gpunet.backend import memory
+from gpunet.backend.device import Device
+from gpunet.core.primitive import REGISTRY
+from gpunet.core.tensor import Tensor
+from gpunet.core.trace import Equation, Graph, Symbol
+from gpunet.core.variable import Variable
+from gpunet.dtypes import numpy_dtype
+from gpunet.errors import SavingError, received
+from gpunet.ops.control_graph import Inner
+from gpunet.origin import Origin
+
+_FORMAT = "gpunet.graph.1"
+
+
+def save(graph: Graph, path: str | os.PathLike) -> None:
+    """Writes a graph with its constants and the values of its Variables."""
+    from safetensors.numpy import save_file
+
+    writer = _Writer()
+    inputs, cells = writer.list(graph.inputs), []
+    for variable, symbol, value in graph.cells.values():
+        writer.keep(symbol, variable._data)
+        settings = {"name": variable.name, "path": variable.path, "trainable": variable.trainable}
+        last = graph.symbol(value.data)
+        cells.append([writer.number(symbol), writer.number(last), settings])
+    content = {
+        "format": _FORMAT,
+        "device": graph.device.name,
+        "inputs": inputs,
+        "cells": cells,
+        "constants": writer.constants(graph),
+        "equations": [writer.equation(eq) for eq in graph.equations],
+    }
+    nest = optree.tree_unflatten(graph.structure, writer.list(graph.outputs))
+    content["results"] = writer.packed(nest, "the structure of the results")
+    content["symbols"] = [[list(s.shape), s.dtype.name] for s in writer.numbers]
+    save_file(writer.arrays, path, {"graph": json.dumps(content)})
+
+
+class _Writer:
+    """Numbers the symbols of a graph and of those inside of it, and collects their arrays."""
+
+    def __init__(self):
+        self.numbers: dict[Symbol, int] = {}
+        self.arrays: dict[str, np.ndarray] = {}
+
+    def number(self, symbol):
+        return self.numbers.setdefault(symbol, len(self.numbers))
+
+    def list(self, symbols):
+        return [self.number(s) for s in symbols]
+
+    def keep(self, symbol, data):
+        array = np.ascontiguousarray(memory.to_numpy(data))
+        self.arrays[str(self.number(symbol))] = array.reshape(symbol.shape)
+
+    def constants(self, graph):
+        for symbol, data in graph.constants.items():
+            self.keep(symbol, data)
+        return self.list(graph.constants)
+
+    def equation(self, eq):
+        if REGISTRY.get(eq.op.name) is not eq.op:
+            raise SavingError(
+                "Only gpunet's own primitives can be read again; save a graph before fusion. "
+                + received(primitive=eq.op.name)
+            )
+        where = f"an attribute of {eq.op.name}"
+        attributes = {key: self.packed(value, where) for key, value in eq.attributes.items()}
+        ins, outs = self.list(eq.inputs), self.list(eq.outputs)
+        return [eq.op.name, ins, attributes, outs, list(eq.origin)]
+
+    def packed(self, value: Any, where: str) -> Any:
+        """Returns a value in JSON's types; what that has not is a list beginning with its kind."""
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if isinstance(value, np.generic):
+            return value.item()
+        if isinstance(value, np.dtype):
+            return ["dtype", value.name]
+        if isinstance(value, slice):
+            parts = (value.start, value.stop, value.step)
+            return ["slice", *[self.packed(v, where) for v in parts]]
+        if value is Ellipsis:
+            return ["ellipsis"]
+        if isinstance(value, Inner):
+            equations = [self.equation(eq) for eq in value.equations]
+            ends = self.list(value.inputs), self.list(value.outputs)
+            return ["graph", *ends, self.constants(value), equations]
+        if type(value) in (tuple, list):
+            return [type(value).__name__, *[self.packed(v, where) for v in value]]
+        if type(value) is dict and all(isinstance(key, str) for key in value):
+            return {key: self.packed(v, where) for key, v in value.items()}
+        raise SavingError(f"A file cannot hold {where}. {received(value=value)}")
+
+
+def load(path: str | os.PathLike) -> Graph:
+    """Reads what `save` wrote."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(Path(path), "numpy") as file:
+            content = json.loads((file.metadata() or {})["graph"])
+            arrays = {int(name): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if content["format"] != _FORMAT:
+            raise SavingError(f"This file has a format of its own. {received(**content)}")
+        return _graph(content, arrays)
+    except (SafetensorError, KeyError, IndexError, TypeError, json.JSONDecodeError) as error:
+        raise SavingError(f"{path} holds no graph, or is damaged: {error!r}") from error
+
+
+def _graph(content, arrays):
+    reader = _Reader(content, arrays)
+    device, symbols = reader.device, reader.symbols
+    graph = Graph(device)
+    graph.inputs = [symbols[i] for i in content["inputs"]]
+    for i, last, settings in content["cells"]:
+        variable = Variable(
+            Tensor(reader.arrays[i], device),
+            trainable=settings["trainable"],
+            name=settings["name"],
+        )
+        variable.path = settings["path"]
+        graph.cells[id(variable)] = variable, symbols[i], Tensor(symbols[last], device)
+    reader.fill(graph, content["constants"], content["equations"])
+    numbers, graph.structure = optree.tree_flatten(reader.unpacked(content["results"]))
+    graph.outputs = [symbols[i] for i in numbers]
+    return graph
+
+
+class _Reader:
+    """Makes graphs of what `_Writer` wrote."""
+
+    def __init__(self, content, arrays):
+        self.device = Device(content["device"])
+        self.symbols = [Symbol(shape, numpy_dtype(dtype)) for shape, dtype in content["symbols"]]
+        with self.device.activate():
+            self.arrays = {
+                i: memory.as_array(a, None, self.device, copy=True) for i, a in arrays.items()
+            }
+
+    def fill(self, graph, constants, equations):
+        """Puts constants and equations into a graph."""
+        for i in constants:
+            graph.constants[self.symbols[i]] = self.arrays[i]
+            graph._constant_symbols[id(self.arrays[i])] = self.symbols[i]
+        for name, inputs, attributes, outputs, origin in equations:
+            if name not in REGISTRY:
+                raise SavingError(
+                    f"This gpunet has no primitive of that name. {received(name=name)}"
+                )
+            ins, outs = ([self.symbols[i] for i in numbers] for numbers in (inputs, outputs))
+            unpacked = {key: self.unpacked(value) for key, value in attributes.items()}
+            graph.equations.append(Equation(REGISTRY[name], ins, unpacked, outs, Origin(*origin)))
+
+    def unpacked(self, value):
+        if isinstance(value, dict):
+            return {key: self.unpacked(v) for key, v in value.items()}
+        if not isinstance(value, list):
+            return value
+        kind, *parts = value
+        if kind == "dtype":
+            return numpy_dtype(parts[0])
+        if kind == "graph":
+            return self.inner(*parts)
+        values = [self.unpacked(part) for part in parts]
+        kinds = {"tuple": tuple, "list": list, "slice": lambda v: slice(*v)}
+        return Ellipsis if kind == "ellipsis" else kinds[kind](values)
+
+    def inner(self, inputs, outputs, constants, equations):
+        """A graph inside of an equation."""
+        graph = Inner(self.device)
+        graph.inputs = [self.symbols[i] for i in inputs]
+        graph.outputs = [self.symbols[i] for i in outputs]
+        graph.structure = optree.tree_structure(list(graph.outputs))
+        self.fill(graph, constants, equations)
+        return graph

@@ -208,3 +208,8 @@ template <class F> int map(void* const* arrays, const int64_t* sizes, int64_t gr
 }
 
 }  // namespace elementwise
+
+// Functors of scalar.h as functions of the dtype T, which a kernel names.
+#define UNARY(F) [](T x) { return F()(x); }
+#define BINARY(F) [](T a, T b) { return F()(a, b); }
+#define TERNARY(F) [](T x, T a, T b) { return F()(x, a, b); }

@@ -101,6 +101,7 @@ SCALAR_UNARY(Rsqrt, T(1) / std::sqrt(x))
 SCALAR_UNARY(Floor, std::floor(x))
 SCALAR_UNARY(Ceil, std::ceil(x))
 SCALAR_UNARY(Trunc, std::trunc(x))
+SCALAR_UNARY(Round, std::nearbyint(x))
 SCALAR_UNARY(Sign, x != x ? x : T(T(x > T(0)) - T(x < T(0))))
 
 struct Negative {

@@ -56,6 +56,9 @@ from gpunet.losses import Loss as Loss
 from gpunet.metrics import Metric as Metric
 from gpunet.models import Model as Model
 from gpunet.models import Sequential as Sequential
+from gpunet.ops.checkpoint import RematScope as RematScope
+from gpunet.ops.checkpoint import checkpoint as checkpoint
+from gpunet.ops.checkpoint import remat as remat
 from gpunet.optimizers import Optimizer as Optimizer
 from gpunet.regularizers import Regularizer as Regularizer
 from gpunet.version import __version__ as __version__

@@ -5,7 +5,16 @@ from typing import NamedTuple
 from gpunet.core.trace import Equation, Graph
 
 # What only says where elements lie.
-_FREE = ("broadcast_to", "get_item", "identity", "reshape", "split", "transpose", "unstack")
+_FREE = (
+    "barrier",
+    "broadcast_to",
+    "get_item",
+    "identity",
+    "reshape",
+    "split",
+    "transpose",
+    "unstack",
+)
 
 
 class Row(NamedTuple):

@@ -8,7 +8,7 @@ from gpunet.backend.native import Operand, contiguous
 from gpunet.core.trace import Equation, Symbol
 
 # Primitives whose NumPy rule returns views of its input.
-_VIEWS = ("broadcast_to", "get_item", "identity", "split", "transpose", "unstack")
+_VIEWS = ("barrier", "broadcast_to", "get_item", "identity", "split", "transpose", "unstack")
 
 
 class View(NamedTuple):

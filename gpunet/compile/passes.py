@@ -39,7 +39,8 @@ def common_subexpressions(graph: Graph) -> Graph:
     """Computes once what several equations compute from the same inputs.
 
     Primitives are functions in the mathematical sense - also random draws, which take their seed
-    as an input - so that equal equations have equal results. Equal constants are one, too.
+    as an input - so that equal equations have equal results. Equal constants are one, too. Only a
+    `barrier` is not: what follows it shall be computed again.
     """
     renamed: dict[Symbol, Symbol] = _equal_constants(graph)
     known: dict[tuple, Equation] = {}
@@ -47,7 +48,7 @@ def common_subexpressions(graph: Graph) -> Graph:
     for eq in graph.equations:
         eq = _renamed(eq, renamed)
         key = eq.op, tuple(eq.inputs), repr(sorted(eq.attributes.items()))
-        same = known.setdefault(key, eq)
+        same = eq if eq.op.name == "barrier" else known.setdefault(key, eq)
         if same is eq:
             kept.append(eq)
         else:

@@ -22,6 +22,7 @@ from gpunet.layers.signature import (
     is_shape,
     map_shapes,
 )
+from gpunet.ops.checkpoint import current_remat_mode
 from gpunet.saving.registry import serializable
 
 _PLANNED = {
@@ -149,6 +150,7 @@ class Layer(CalledOperation):
         if not isinstance(trainable, bool):
             raise ArgumentError(f"`trainable` must be a bool. {received(trainable=trainable)}")
         self._path: str | None = None
+        self.__dict__["_remat_mode"] = current_remat_mode()
         self.built = False
         self.autocast = autocast
         self._input_spec: Any = None

@@ -25,6 +25,7 @@ from gpunet.errors import ArgumentError, DTypeError, GpunetError, StateError, re
 from gpunet.layers.input_spec import assert_input_compatibility
 from gpunet.layers.signature import Arguments, CallSignature, is_symbolic, is_tensor
 from gpunet.layers.state import StatefulOperation, calls
+from gpunet.ops.checkpoint import RematMode, checkpoint, checkpoint_larger, is_recomputed
 
 CIRCUMSTANCES.append(lambda: calls.training)  # layers inside of a graph act by it
 _MAX_SEEN = 64
@@ -75,6 +76,8 @@ class CalledOperation(StatefulOperation):
     _called: bool
     _input_spec: Any
     _path: str | None
+    _recomputed_as_a_whole = True  # in a `RematScope`
+    _remat_mode: RematMode | None = None
     _supports_masking: bool
     activity_regularizer: Any
     autocast: bool
@@ -171,6 +174,8 @@ class CalledOperation(StatefulOperation):
         if not self._called:
             self._called = True
         if self.activity_regularizer is not None or not self.built or state.symbolic:
+            return
+        if self._remat_mode is not None:
             return
         alone = len(given) == 1 and type(given[0]) is Tensor
         key = _plain_key(given)
@@ -277,10 +282,46 @@ class CalledOperation(StatefulOperation):
         else:
             state.autocast = compute if self.autocast and is_float(compute) else None
         try:
-            run = self.compute_output_spec if symbolic else self.call
-            return run(*args, **kwargs)
+            if symbolic:
+                return self.compute_output_spec(*args, **kwargs)
+            return self.rematerialized_call(self.call, *args, **kwargs)(*args, **kwargs)
         finally:
             state.autocast = cast
+
+    def rematerialized_call(self, layer_call: Callable, *args: Any, **kwargs: Any) -> Callable:
+        """Returns the function to call: in a `RematScope` one that is computed again for gradients.
+
+        Args:
+            layer_call: What the layer computes.
+            *args: What it will be called with.
+            **kwargs: Likewise.
+        """
+        remat = self._remat_mode
+        if remat is None or is_recomputed():
+            return layer_call
+        if remat.mode == "activations":
+            return self._with_recomputed_activation(layer_call)
+        if remat.mode == "list_of_layers":
+            return checkpoint(layer_call) if self.name in remat.layer_names else layer_call
+        if not self._recomputed_as_a_whole:
+            return layer_call
+        if remat.mode == "full":
+            return checkpoint(layer_call)
+        return checkpoint_larger(layer_call, remat.output_size_threshold)
+
+    def _with_recomputed_activation(self, layer_call):
+        activation = self.__dict__.get("activation")
+        if activation is None:
+            return layer_call
+
+        def call(*args, **kwargs):
+            self.__dict__["activation"] = checkpoint(activation)
+            try:
+                return layer_call(*args, **kwargs)
+            finally:
+                self.__dict__["activation"] = activation
+
+        return call
 
     def _after(self, arguments, outputs, mask):
         if not self.built:

@@ -39,6 +39,7 @@ class Model(Trainer, Layer):
     """
 
     _functional_class: type  # Functional, set in its module
+    _recomputed_as_a_whole = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Model":  # noqa: D102
         if cls is Model and functional_arguments(args, kwargs):

@@ -73,7 +73,7 @@ def cond(pred, true_fn, false_fn):
         What the function called returns.
 
     Raises:
-        ShapeError: While tracing, if the results differ in nest, shape or dtype.
+        TraceError: While tracing, if the results differ in nest, shape or dtype.
 
     Example:
         >>> import gpunet
@@ -103,7 +103,7 @@ def switch(index, branches, *operands):
 
     Raises:
         ArgumentError: If there are no branches.
-        ShapeError: While tracing, if the results differ in nest, shape or dtype.
+        TraceError: While tracing, if the results differ in nest, shape or dtype.
 
     Example:
         >>> import gpunet
@@ -137,7 +137,7 @@ def while_loop(cond, body, loop_vars, maximum_iterations=None):
         The last `loop_vars`.
 
     Raises:
-        ShapeError: While tracing, if a turn changes the nest, a shape or a dtype.
+        TraceError: While tracing, if a turn changes the nest, a shape or a dtype.
         GradientError: While tracing, if a gradient is asked for through the loop.
 
     Example:
@@ -190,7 +190,7 @@ def fori_loop(lower, upper, body_fun, init_val):
         The last value.
 
     Raises:
-        ShapeError: While tracing, if a limit is only being traced and a turn changes the nest, a
+        TraceError: While tracing, if a limit is only being traced and a turn changes the nest, a
             shape or a dtype of the value.
 
     Example:

@@ -17,7 +17,7 @@ from gpunet.core.tensor import Operators, Tensor, as_tensor
 from gpunet.core.trace import Graph, Symbol
 from gpunet.core.variable import Variable
 from gpunet.dtypes import numpy_dtype, result_type
-from gpunet.errors import ShapeError, received
+from gpunet.errors import TraceError, received
 
 _numbers = itertools.count(1)
 
@@ -164,7 +164,8 @@ class Outside:
 
     def value(self, symbol: Symbol) -> Tensor:
         """Returns the tensor outside that a free symbol stands for."""
-        return self._values.get(symbol) or Tensor(symbol, self.device)
+        found = self._values.get(symbol)
+        return Tensor(symbol, self.device) if found is None else found
 
 
 # -- nests ----------------------------------------------------------------------------------------
@@ -188,11 +189,11 @@ def check_alike(what: str, found: Sequence[Tensor], expected: Sequence[Tensor]) 
     """Checks that tensors have the same shapes and dtypes.
 
     Raises:
-        ShapeError: If not.
+        TraceError: If not.
     """
     for i, (x, y) in enumerate(zip(found, expected, strict=True)):
         if (x.shape, x.dtype) != (y.shape, y.dtype):
-            raise ShapeError(
+            raise TraceError(
                 f"{what}, because a graph has one shape and one dtype for each; cast or reshape "
                 f"them. Leaf {i} differs. "
                 + received(first=f"{y.dtype}{list(y.shape)}", other=f"{x.dtype}{list(x.shape)}")
@@ -203,7 +204,7 @@ def check_structure(what: str, found: Any, expected: Any) -> None:
     """Checks that nests have the same structure.
 
     Raises:
-        ShapeError: If not.
+        TraceError: If not.
     """
     if found != expected:
-        raise ShapeError(f"{what}. {received(first=expected, other=found)}")
+        raise TraceError(f"{what}. {received(first=expected, other=found)}")

@@ -110,7 +110,7 @@ def choose(index: Tensor, functions: Sequence[Callable], what: str) -> Any:
         what: Name of the op, for messages.
 
     Raises:
-        ShapeError: If they do not return the same nests, shapes and dtypes.
+        TraceError: If they do not return the same nests, shapes and dtypes.
     """
     outside = Outside(index.device)
     graphs = [Inner(index.device, outside) for _ in functions]
@@ -254,7 +254,7 @@ def repeat(
         what: Name of the op, for messages.
 
     Raises:
-        ShapeError: If a turn changes the nest, a shape or a dtype.
+        TraceError: If a turn changes the nest, a shape or a dtype.
     """
     leaves, structure = flatten(values)
     start = [as_tensor(x) for x in leaves]

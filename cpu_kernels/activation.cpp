@@ -6,14 +6,7 @@
 
 using namespace elementwise;
 
-#define TYPED(name, suffix, type, ...)                  \
-    KERNEL(name##_##suffix) {                           \
-        using T = type;                                 \
-        return map(arrays, sizes, COSTLY, __VA_ARGS__); \
-    }
-#define FLOATS(name, ...)                 \
-    TYPED(name, f32, float, __VA_ARGS__)  \
-    TYPED(name, f64, double, __VA_ARGS__)
+constexpr int64_t GRAIN = COSTLY;
 
 FLOATS(exp, UNARY(Exp))
 FLOATS(expm1, UNARY(Expm1))

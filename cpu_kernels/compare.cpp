@@ -6,19 +6,7 @@
 
 using namespace elementwise;
 
-// A kernel a dtype: T is the type in the function given.
-#define TYPED(name, suffix, type, ...)                 \
-    KERNEL(name##_##suffix) {                          \
-        using T = type;                                \
-        return map(arrays, sizes, CHEAP, __VA_ARGS__); \
-    }
-#define FLOATS(name, ...)                 \
-    TYPED(name, f32, float, __VA_ARGS__)  \
-    TYPED(name, f64, double, __VA_ARGS__)
-#define NUMBERS(name, ...)                 \
-    FLOATS(name, __VA_ARGS__)              \
-    TYPED(name, i32, int32_t, __VA_ARGS__) \
-    TYPED(name, i64, int64_t, __VA_ARGS__)
+constexpr int64_t GRAIN = CHEAP;
 #define BOOLS(name, ...) TYPED(name, b8, bool, __VA_ARGS__)
 
 NUMBERS(equal, BINARY(Equal))

@@ -213,3 +213,18 @@ template <class F> int map(void* const* arrays, const int64_t* sizes, int64_t gr
 #define UNARY(F) [](T x) { return F()(x); }
 #define BINARY(F) [](T a, T b) { return F()(a, b); }
 #define TERNARY(F) [](T x, T a, T b) { return F()(x, a, b); }
+
+// Kernels of an op, one a dtype: T is the type in the function given, GRAIN the elements that are
+// worth a thread, which a file says before.
+#define TYPED(name, suffix, type, ...)                 \
+    KERNEL(name##_##suffix) {                          \
+        using T = type;                                \
+        return map(arrays, sizes, GRAIN, __VA_ARGS__); \
+    }
+#define FLOATS(name, ...)                \
+    TYPED(name, f32, float, __VA_ARGS__) \
+    TYPED(name, f64, double, __VA_ARGS__)
+#define NUMBERS(name, ...)                 \
+    FLOATS(name, __VA_ARGS__)              \
+    TYPED(name, i32, int32_t, __VA_ARGS__) \
+    TYPED(name, i64, int64_t, __VA_ARGS__)

@@ -122,7 +122,7 @@ int take_along(const U* x, const I* ids, U* y, const int64_t* s) {
     const int64_t *xs = s + 4, *is = s + 7;
     int64_t bad[64] = {};
     int64_t grain = grain_of(count * inner * int64_t(sizeof(U)));
-    if (threads() > 64) grain = outer;
+    if (threads() > 64) grain = std::max<int64_t>(outer, 1);
     parallel(outer, grain, [&](int64_t begin, int64_t end, int64_t part) {
         for (int64_t o = begin; o < end; ++o)
             for (int64_t c = 0; c < count; ++c) {

@@ -12,11 +12,15 @@ constexpr int LANES = 8;
 constexpr int LANES = 4;
 #endif
 
-using Vector = float __attribute__((vector_size(4 * LANES)));
-using Unaligned = float __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef float Vector __attribute__((vector_size(4 * LANES)));
 
-inline Vector load(const float* p) { return *reinterpret_cast<const Unaligned*>(p); }
-inline void store(float* p, Vector v) { *reinterpret_cast<Unaligned*>(p) = v; }
+// Of floats at any address.
+inline Vector load(const float* p) {
+    Vector v;
+    std::memcpy(&v, p, sizeof(v));
+    return v;
+}
+inline void store(float* p, Vector v) { std::memcpy(p, &v, sizeof(v)); }
 
 inline int64_t padded(int64_t n, int64_t multiple = LANES) {
     return (n + multiple - 1) / multiple * multiple;

@@ -62,10 +62,11 @@ void tile_of_step(const Step& s, int64_t row, int64_t unit, int64_t units, const
 
 // Gradients by the gates before their activations, and by the state before the step, of all units
 // of a row; `share` is 0 where a masked step passes the gradient on as it is, else 1.
-void cell_gradient(const float* RESTRICT g_h, const float* RESTRICT g_c,
-                   const float* RESTRICT g_gates, const float* RESTRICT c_before,
-                   const float* RESTRICT c, const float* RESTRICT gates, int64_t units,
-                   float share, float* RESTRICT dh, float* RESTRICT dc, float* RESTRICT dz) {
+void cell_gradient(const float* RESTRICT g_h, const float* RESTRICT g_c, const float* g_gates,
+                   const float* RESTRICT c_before, const float* RESTRICT c, const float* gates,
+                   int64_t units, float share, float* RESTRICT dh, float* RESTRICT dc,
+                   float* dz) {
+#pragma GCC ivdep  // gates or g_gates may be dz
     for (int64_t j = 0; j < units; ++j) {
         float all_h = dh[j] + g_h[j], all_c = dc[j] + g_c[j];
         float d_h = all_h * share, d_c = all_c * share;

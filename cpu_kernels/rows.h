@@ -5,14 +5,18 @@
 typedef float Eight __attribute__((vector_size(32)));
 typedef float Four __attribute__((vector_size(16)));
 
-// Joins the lanes of a vector by f(vector, vector), halves first.
+// The first (0) or second (1) half of a vector.
+template <class Half, class V> inline Half half(V v, int which) {
+    Half y;
+    std::memcpy(&y, reinterpret_cast<const char*>(&v) + which * sizeof y, sizeof y);
+    return y;
+}
+
+// Joins the lanes of a vector by f(a, b), halves first.
 template <class F> inline float joined(Floats v, const F& f) {
-    Eight low = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7);
-    Eight a = f(low, __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
-    Four first = __builtin_shufflevector(a, a, 0, 1, 2, 3);
-    Four b = f(first, __builtin_shufflevector(a, a, 4, 5, 6, 7));
-    b = f(b, __builtin_shufflevector(b, b, 2, 3, 0, 1));
-    return f(b, __builtin_shufflevector(b, b, 1, 0, 3, 2))[0];
+    Eight a = f(half<Eight>(v, 0), half<Eight>(v, 1));
+    Four b = f(half<Four>(a, 0), half<Four>(a, 1));
+    return f(f(b[0], b[2]), f(b[1], b[3]));
 }
 
 inline float sum_of(Floats v) {

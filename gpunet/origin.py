@@ -1,10 +1,22 @@
 """Where the equations of a graph come from: a layer, and a line of the user's code."""
 
+import os
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
-_PACKAGE = str(Path(__file__).resolve().parent)
+import optree
+
+# Where frames are not the user's: this package, what calls it back, and Python's import system.
+_OTHERS = (
+    *(str(Path(file).resolve().parent) + os.sep for file in (__file__, optree.__file__)),
+    "<frozen",
+)
+
+
+def is_users(file: str) -> bool:
+    """Tells whether code of this file is the user's."""
+    return not file.startswith(_OTHERS)
 
 
 class Origin(NamedTuple):
@@ -33,8 +45,7 @@ def users_line() -> str | None:
     """Returns the line outside of gpunet that is being executed, as `file:number`."""
     frame = sys._getframe(1)
     while frame is not None:
-        file = frame.f_code.co_filename
-        if not file.startswith((_PACKAGE, "<frozen")) and "optree" not in file:
-            return f"{file}:{frame.f_lineno}"
+        if is_users(frame.f_code.co_filename):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back
     return None

@@ -294,6 +294,167 @@ def test_workers_that_end_fail_and_hang(tmp_path, script, trouble):
     assert not module("gpu_processes").Worker.running
 
 
+# -- training steps -------------------------------------------------------------------------------
+
+
+def test_networks_train_on_the_emulator(tmp_path):
+    command = [sys.executable, str(FOLDER / "gpu.py"), "--emulate", "--quick", "--models", "all"]
+    command += ["--contenders", "gpunet", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    rows = json.loads((tmp_path / "gpu.json").read_text("utf-8"))["parts"]["models"]
+    assert len(rows) == len(module("gpu_models").NETWORKS) == 5
+    for row in rows:
+        assert row["gpunet ms"] is None  # no figure is claimed
+        facts = row["details"]["gpunet"]
+        assert facts["note"] == "tiny, not timed", facts
+        assert facts["last loss"] < facts["first loss"]
+        assert facts["warnings"] == []  # such as that a graph runs op by op
+        assert facts["parameters"] > 300
+    assert "tiny networks trained, nothing timed" in done.stdout
+    assert module("gpu_report").record_figures(tmp_path / "gpu.json", tmp_path) == 1
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn", "lstm", "resnet", "gpt"])
+def test_pytorch_trains_the_same_networks(name):
+    pytest.importorskip("torch")
+    find_out = module("gpu_models").find_out
+    ours, theirs = (find_out(c, name, "emulator", True) for c in ("gpunet", "PyTorch eager"))
+    assert theirs["note"] == "tiny, not timed", theirs
+    assert theirs["parameters"] == ours["parameters"]
+    assert theirs["last loss"] < theirs["first loss"]
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn", "lstm", "resnet", "gpt"])
+def test_jax_steps_are_of_the_same_networks(name):
+    jax = pytest.importorskip("jax")  # traced only: compiling them takes seconds
+    models, peer = module("gpu_models"), module("gpu_models_jax")
+    network = models.NETWORKS[name]
+    weights, state, apply = peer.BUILD[name](**network.quick)
+    slots = peer.empty_slots(network, weights)
+    step, batch = peer.training_step(network, apply), network.arrays(quick=True)
+    *after, loss = jax.eval_shape(step, weights, slots, state, *batch)
+    facts = models.find_out("gpunet", name, "emulator", True)
+    assert sum(w.size for w in weights.values()) == facts["parameters"]
+    assert loss.shape == ()
+    shapes = [[(x.shape, x.dtype) for x in jax.tree_util.tree_leaves(y)]
+              for y in (after, [weights, slots, state])]  # fmt: skip
+    assert shapes[0] == shapes[1]
+
+
+def test_networks_of_full_size_have_targets():
+    networks = module("gpu_models").NETWORKS
+    targets = {name: network.target for name, network in networks.items()}
+    eager, compiled = "PyTorch eager", "PyTorch compile"
+    wanted = {"mlp": (eager, 3.0), "lstm": (eager, 3.0), "cnn": None}
+    assert targets == wanted | {"resnet": (compiled, 0.8), "gpt": (compiled, 0.95)}
+    assert {name for name, network in networks.items() if network.mixed} == {"resnet", "gpt"}
+    assert networks["gpt"].items == 32 * 1024
+
+
+class Steps:
+    """A contender whose steps take two milliseconds by its own clock."""
+
+    def __init__(self, monkeypatch, losses=(3.0, 2.0)):
+        self.models, self.now, self.losses = module("gpu_models"), 0.0, list(losses)
+        monkeypatch.setattr(self.models, "perf_counter", lambda: self.now)
+
+    def step(self):
+        self.now += 2e-3
+
+    def measured(self):
+        ready = self.models.Ready(
+            7, self.step, lambda: self.losses.pop(0), lambda: None, lambda: None
+        )
+        return self.models.measure(ready, quick=False)
+
+
+def test_steps_are_timed_in_windows(monkeypatch):
+    facts = Steps(monkeypatch).measured()
+    assert (facts["ms"], facts["low ms"]) == pytest.approx((2, 2))
+    assert facts["steps"] == 9 * 150
+
+
+@pytest.mark.parametrize("last", [3.0, float("nan")])
+def test_a_network_that_does_not_learn_has_no_time(monkeypatch, last):
+    facts = Steps(monkeypatch, (3.0, last)).measured()
+    assert (facts["ms"], facts["note"]) == (None, "void: it does not learn")
+
+
+def test_a_step_is_captured_when_it_is_warm():
+    pytest.importorskip("torch")
+    stream = types.SimpleNamespace(wait_stream=lambda other: None)
+    done, before = [], []
+
+    def graph(captured):
+        before.extend(done)
+        return contextlib.nullcontext()
+
+    cuda = types.SimpleNamespace(
+        Stream=lambda: stream,
+        current_stream=lambda: stream,
+        stream=contextlib.nullcontext,
+        synchronize=lambda: None,
+        CUDAGraph=lambda: types.SimpleNamespace(replay="replayed"),
+        graph=graph,
+    )
+    capture = module("gpu_models_torch").captured
+    launch, loss = capture(cuda, lambda: done.append("step") or len(done))
+    assert (launch, loss) == ("replayed", 5)
+    assert len(before) == 4
+
+
+def found(ours=1.0, eager=2.5, parameters=(9, 9)):
+    facts = {"note": "", "warnings": [], "first step s": 0.5}
+    return {
+        "gpunet": {**facts, "ms": ours, "parameters": parameters[0], "held GB": 1.0},
+        "PyTorch eager": {**facts, "ms": eager, "parameters": parameters[1]},
+        "gpunet again": {**facts, "ms": 1.2 * ours, "parameters": parameters[0]},
+    }
+
+
+def test_ratios_and_verdicts_of_networks():
+    report = module("gpu_report")
+    missed, hit = report.model_rows({"mlp": found(), "lstm": found(eager=4.0)})
+    assert missed["gpunet ms"] == pytest.approx(1.1)  # of both runs
+    assert missed["items / s"] == pytest.approx(128 / 1.1e-3)
+    assert missed["PyTorch eager / ours"] == pytest.approx(2.5 / 1.1)
+    assert missed["JAX jit / ours"] is None
+    assert missed["details"]["noise"] == pytest.approx(0.2)
+    assert (missed["result"], hit["result"]) == ("missed", "hit")
+    whole = {"device": "NVIDIA H200", "parts": {"models": [missed, hit]}}
+    assert "gpunet again 20.0 % off" in report.summary(whole)
+    assert report.failures(whole) == []
+
+
+def test_other_networks_and_lost_ones_fail():
+    report = module("gpu_report")
+    (row,) = report.model_rows({"mlp": found(parameters=(9, 8))})
+    assert row["result"].startswith("void: parameters")
+    assert row["PyTorch eager / ours"] is None
+    lost = {"gpunet": {"ms": None, "note": "silent for 75 s"}}
+    rows = [row, *report.model_rows({"gpt": lost})]
+    whole = {"device": "NVIDIA H200", "parts": {"models": rows}}
+    assert len(report.failures(whole)) == 2
+    assert "GPT-2 124M, batch 32x1024, bf16: gpunet: silent for 75 s" in report.summary(whole)
+
+
+def test_networks_recorded_by_two_commands(tmp_path, monkeypatch):
+    record, report = module("record"), module("gpu_report")
+    monkeypatch.setattr(record, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(record, "README", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text(f"{record.BEGIN}{record.END}")
+    for commit, names in (("abc", ("mlp", "gpt")), ("def", ("gpt", "lstm"))):
+        rows = report.model_rows({name: found() for name in names})
+        whole = REPORT | {"commit": commit, "parts": {"models": rows}}
+        (tmp_path / "gpu.json").write_text(json.dumps(whole))
+        assert report.record_figures(tmp_path / "gpu.json", tmp_path) == 0
+    kept = json.loads((tmp_path / "results" / "gpu.json").read_text())["models"]["results"]
+    assert [row["model"].split()[0] for row in kept] == ["MLP", "LSTM", "GPT-2"]
+    assert [row["commit"] for row in kept] == ["abc", "def", "def"]
+    assert "| LSTM 128, batch 64x64 |" in (tmp_path / "README.md").read_text()
+
+
 # -- what is kept ---------------------------------------------------------------------------------
 
 LINE = {

@@ -9,7 +9,9 @@ import ctypes
 import functools
 import math
 import os
+import platform
 import subprocess
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,10 +24,12 @@ from gpunet.backend.emulator.toolchain import cache_key, compiler, excerpt
 from gpunet.config import cpu_kernels
 from gpunet.errors import DeviceError, KernelError
 
+# All instructions of this processor; clang knows it by this name only on ARM.
+_NATIVE = f"-m{'cpu' if platform.machine().lower() in ('arm64', 'aarch64') else 'arch'}=native"
 # No contraction to fused multiply-adds unless a kernel asks for one: sums and products have the
 # bits of NumPy's.
 FLAGS = (
-    *("-std=c++17", "-O3", "-march=native", "-fPIC", "-shared", "-fvisibility=hidden", "-pthread"),
+    *("-std=c++17", "-O3", _NATIVE, "-fPIC", "-shared", "-fvisibility=hidden", "-pthread"),
     *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-exceptions", "-fno-rtti"),
 )
 
@@ -85,6 +89,8 @@ class Launch(NamedTuple):
         in_place: Pairs (output, input) of equal size that may be the same memory.
         strided: Whether it reads inputs by the strides it was planned for; all others get copies
             of inputs that are not contiguous. Outputs are always contiguous.
+        fails: Whether it may find values that it cannot go on with. It is not run in place on the
+            memory of a Variable.
     """
 
     kernel: str | int
@@ -93,6 +99,7 @@ class Launch(NamedTuple):
     scratch: int = 0
     in_place: tuple[tuple[int, int], ...] = ()
     strided: bool = False
+    fails: bool = False
 
 
 @functools.cache
@@ -111,10 +118,19 @@ def source_dir() -> Path:
 
 @functools.cache
 def reason_missing() -> str | None:
-    """Returns why there are no C++ kernels on this machine, or `None` if there are."""
+    """Returns why there are no C++ kernels on this machine, or `None` if there are.
+
+    A compiler that does not work, or a folder for what it makes that cannot be used, is worth a
+    warning; no compiler is not.
+    """
     try:
         compiler()
     except DeviceError as error:
+        return str(error)
+    try:
+        runtime()
+    except (DeviceError, KernelError, OSError) as error:
+        warnings.warn(f"Graphs on the CPU run on NumPy, slower: {error}", stacklevel=2)
         return str(error)
     return None
 
@@ -178,8 +194,8 @@ def _headers() -> str:
 
 @functools.cache
 def _processor() -> str:
-    """What `-march=native` stands for here: a cache may be shared by different machines."""
-    command = [*compiler(), "-march=native", "-dM", "-E", "-x", "c++", "-"]
+    """What the flag for this processor stands for: a cache may be shared by different machines."""
+    command = [*compiler(), _NATIVE, "-dM", "-E", "-x", "c++", "-"]
     return subprocess.run(command, input="", capture_output=True, text=True, check=False).stdout
 
 

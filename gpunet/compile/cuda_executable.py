@@ -89,14 +89,17 @@ class CudaExecutable:
                 return run_step_by_step(self.graph, tensors, machine.synchronize)
         if self.stage == "op by op" or machine.is_captured():
             return self._plain(*map(as_tensor, inputs))
+        # Memory of the caller's stream: where it is used, its next user comes later.
+        out = [machine.array(s.shape, s.dtype) for s in self.graph.outputs]
         with machine.working():
             if self.stage == "warm-up":
                 return self._warm_up(list(map(as_tensor, inputs)))
             if self.stage == "recording":
-                return self._record(inputs)
+                return self._record(inputs, out)
             if self.stage == "planned" and not self._capture():
                 return self._plain(*map(as_tensor, inputs))
-            return self._replay(inputs)
+            self._fill(inputs)
+            return self._given_out(self._launch(), out)
 
     # -- the first call -------------------------------------------------------------------------
 
@@ -132,7 +135,7 @@ class CudaExecutable:
 
     # -- the second call ------------------------------------------------------------------------
 
-    def _record(self, inputs):
+    def _record(self, inputs, out):
         machine = self._machine
         self._inputs = Inputs(self.graph.inputs, machine)
         for cell in self._cells:
@@ -140,13 +143,13 @@ class CudaExecutable:
         self._fill(inputs)
         recorder = Recorder(machine.memory)
         memory = MemoryUses(self.graph, self._cells, machine, recorder)
-        out = self._given_out(self._compute(recorder.request, memory))
+        tensors = self._given_out(self._compute(recorder.request, memory), out)
         direct = memory.direct()
         self._memory, self._direct = memory, {cell for _, cell in direct.values()}
         self._placer = Placer(recorder, {index: address for index, (address, _) in direct.items()})
         self.arena_bytes = self._placer.total
         self.stage = "planned"
-        return out
+        return tensors
 
     def _compute(self, request, memory):
         """Runs the equations and puts new values into their homes; returns the outputs' arrays."""
@@ -158,8 +161,10 @@ class CudaExecutable:
         with machine.allocating(request):
             self._interpreter.run(values, memory.after if recording else None)
             # What lies in a home is saved before any home is written.
-            saved = {s: self._copy(values[s]) for s in memory.at_risk() if s in values}
-            values.update(saved)
+            for symbol in memory.at_risk():
+                saved = machine.array(symbol.shape, symbol.dtype)
+                machine.copy(saved, values[symbol])
+                values[symbol] = saved
             for cell in self._cells:
                 if cell.written and (recording or cell not in self._direct):
                     machine.copy(cell.home.array, values[cell.new])
@@ -180,7 +185,7 @@ class CudaExecutable:
         try:
             self._launch = machine.capture(run)
         except Exception as error:
-            self.stage, self._arena = "op by op", None
+            self.stage, self._arena, self._inputs = "op by op", None, None
             eq = self.graph.equations[self._interpreter.position]
             warnings.warn(
                 f"A graph of {len(self.graph.equations)} equations runs op by op, slower: it "
@@ -191,23 +196,16 @@ class CudaExecutable:
         self.stage = "replay"
         return True
 
-    def _replay(self, inputs):
-        self._fill(inputs)
-        return self._given_out(self._launch())
-
     def _fill(self, inputs):
         self._inputs.fill(inputs)
         for cell in self._cells:
             cell.home.move_in(cell.variable)
 
-    def _given_out(self, arrays):
-        """Tensors with the outputs, in memory of their own; Variables are known to have changed."""
+    def _given_out(self, arrays, out):
+        """Tensors with the outputs, copied to `out`; Variables are known to have changed."""
         for cell in self._cells:
             if cell.written:
                 cell.home.changed(cell.variable)
-        return [Tensor(self._copy(y), self.graph.device) for y in arrays]
-
-    def _copy(self, x):
-        y = self._machine.array(x.shape, x.dtype)
-        self._machine.copy(y, x)
-        return y
+        for y, x in zip(out, arrays, strict=True):
+            self._machine.copy(y, x)
+        return [Tensor(y, self.graph.device) for y in out]

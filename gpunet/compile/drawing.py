@@ -6,6 +6,10 @@ from typing import NamedTuple
 from gpunet.core.trace import Graph, Symbol
 from gpunet.errors import ArgumentError, received
 
+# Names of layers and files may hold anything. Mermaid's labels are HTML with entities of its own.
+_IN_MERMAID = str.maketrans({c: f"#{ord(c)};" for c in '"#<>&`\\\n'})
+_IN_DOT = str.maketrans({'"': r"\"", "\\": r"\\", "\n": " "})
+
 
 class _Node(NamedTuple):
     name: str
@@ -59,21 +63,27 @@ def _parts(graph, origins) -> tuple[list[_Node], list[tuple[str, str]]]:
 
 def _mermaid(nodes, edges) -> Iterator[str]:
     yield "flowchart TD"
-    shapes = {n.name: f'["{n.label}"]' if n.is_equation else f'(["{n.label}"])' for n in nodes}
-    results = {n.name for n in nodes if n.name.startswith(("result", "w"))}
+
+    def shape(node):
+        text = node.label.translate(_IN_MERMAID)
+        return f'["{text}"]' if node.is_equation else f'(["{text}"])'
+
+    starts: dict[str, list[str]] = {node.name: [] for node in nodes}
+    for start, end in edges:
+        starts[end].append(start)
     for node in nodes:
-        if node.name not in results:
-            yield f"  {node.name}{shapes[node.name]}"
-        for start, end in edges:
-            if end == node.name:
-                yield f"  {start} --> {end}{shapes[end] if end in results else ''}"
+        is_result = node.name.startswith(("result", "w"))
+        if not is_result:
+            yield f"  {node.name}{shape(node)}"
+        for start in starts[node.name]:
+            yield f"  {start} --> {node.name}{shape(node) if is_result else ''}"
 
 
 def _dot(nodes, edges) -> Iterator[str]:
     yield "digraph {"
     for node in nodes:
         shape = "box" if node.is_equation else "ellipse"
-        yield f'  {node.name} [shape={shape}, label="{node.label}"];'
+        yield f'  {node.name} [shape={shape}, label="{node.label.translate(_IN_DOT)}"];'
     for start, end in edges:
         yield f"  {start} -> {end};"
     yield "}"

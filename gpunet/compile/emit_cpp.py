@@ -102,11 +102,12 @@ def plan(chain: Chain, inputs: list[Operand], outputs: list[Operand]) -> Launch 
     if loop not in _addresses:
         compile_loops([loop])
     sizes = (outputs[0].size, len(lengths), *lengths, *[s for steps in strides for s in steps])
+    # Of one dtype: C++ may take for granted that writing one type changes no other.
     in_place = tuple(
         (o, i)
         for o, y in enumerate(outputs)
         for i, x in enumerate(inputs)
-        if x.shape == shape and x.dtype.itemsize == y.dtype.itemsize and x.contiguous
+        if x.shape == shape and x.dtype == y.dtype and x.contiguous
     )
     return Launch(_addresses[loop], sizes, in_place=in_place, strided=True)
 

@@ -9,6 +9,8 @@ import keyword
 from traceback import walk_tb
 from typing import Any
 
+import numpy as np
+
 from gpunet.backend.device import Device
 from gpunet.compile.passes import results
 from gpunet.core.primitive import REGISTRY, Primitive
@@ -58,7 +60,8 @@ class Executable:
         """Computes the outputs from tensors of the traced shapes, and writes the Variables."""
         device = self.graph.device
         try:
-            out, new = self._run(*[x.data for x in inputs], *[v._data for v in self._read])
+            with np.errstate(all="ignore"):  # as kernels, which do not warn of inf and nan
+                out, new = self._run(*[x.data for x in inputs], *[v._data for v in self._read])
         except (ValueError, TypeError, IndexError) as error:
             raise self._explained(error) from error
         for variable, data in zip(self._written, new, strict=True):
@@ -86,6 +89,19 @@ def explained(error: Exception, eq: Equation, device: Device) -> Exception:
     return error
 
 
+def last_uses(graph: Graph) -> list[list[Symbol]]:
+    """Returns for each equation the symbols that nothing needs after it."""
+    needed = results(graph) | set(graph.constants)
+    last: list[list[Symbol]] = [[] for _ in graph.equations]
+    for i in reversed(range(len(last))):
+        eq = graph.equations[i]
+        for symbol in dict.fromkeys([*eq.inputs, *eq.outputs]):
+            if symbol not in needed:
+                needed.add(symbol)
+                last[i].append(symbol)
+    return last
+
+
 class _Writer:
     """Writes the function: names for symbols, and what the names of functions stand for."""
 
@@ -107,7 +123,7 @@ class _Writer:
         lines = [f"def run({', '.join(map(self.name, arguments))}):"]
         for symbol, data in graph.constants.items():
             self.namespace[self.name(symbol)] = data
-        last = self._last_uses()
+        last = last_uses(graph)
         for i, eq in enumerate(graph.equations):
             call = f"{self.function(eq.op, eq.attributes)}({', '.join(map(self.name, eq.inputs))})"
             gone = [self.name(s) for s in last[i]]
@@ -118,18 +134,6 @@ class _Writer:
                 lines.append(f"    del {', '.join(gone)}")
         lines.append(f"    return {self._tuple(graph.outputs)}, {self._tuple(self._new)}")
         return "\n".join(lines), equations
-
-    def _last_uses(self):
-        """For each equation, the symbols that nothing needs after it."""
-        needed = results(self.graph) | set(self.graph.constants)
-        last: list[list[Symbol]] = [[] for _ in self.graph.equations]
-        for i in reversed(range(len(last))):
-            eq = self.graph.equations[i]
-            for symbol in dict.fromkeys([*eq.inputs, *eq.outputs]):
-                if symbol not in needed:
-                    needed.add(symbol)
-                    last[i].append(symbol)
-        return last
 
     def name(self, symbol):
         if symbol not in self.names:

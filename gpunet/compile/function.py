@@ -7,7 +7,6 @@ import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,13 +28,13 @@ from gpunet.core.trace import trace
 from gpunet.core.variable import Variable
 from gpunet.errors import ArgumentError, TraceError
 from gpunet.ops.control_graph import Inner
+from gpunet.origin import is_users
 
 # Rooms above add what else a trace depends on, such as whether a layer is in training.
 CIRCUMSTANCES: list[Callable[[], Any]] = []
 
 _MOST_GRAPHS = 32  # of one function; the one that was not used for longest goes
 _MANY_TRACES = 8  # after so many a warning tells the reason
-_PACKAGE = str(Path(__file__).resolve().parents[1])
 
 
 class _Signature(NamedTuple):
@@ -307,7 +306,7 @@ def _shown(argument):
 def _users_line(error):
     """Where in the user's code a trace stopped: the last line outside of gpunet."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not f.filename.startswith(_PACKAGE) and "optree" not in f.filename]
+    own = [frame for frame in frames if is_users(frame.filename)]
     if not own:
         return ""
     last = own[-1]

@@ -35,9 +35,8 @@ class Home:
         self._machine = machine
         self.array = machine.array(variable.shape, variable._dtype)
         self._same: Any = None  # an array outside that is known to hold the same value
-        machine.copy(self.array, variable._data)
         variable._home = self
-        self.changed(variable)
+        self.move_in(variable)
 
     @staticmethod
     def of(variable: Variable, machine: Any) -> "Home":
@@ -50,18 +49,20 @@ class Home:
         data = variable.__dict__.get("_data")
         if data is not None and data is not self._same:
             self._machine.copy(self.array, data)
-            self._same = data
+            self.changed(variable)
 
     def changed(self, variable: Variable) -> None:
-        """After a step that wrote the array: what was known outside is out of date."""
+        """After a new value came into the array: what is outside is out of date, or not needed."""
         variable.__dict__.pop("_data", None)
         self._same = None
 
-    def show(self) -> Any:
-        """Returns the value as an array for the world outside; `Variable` asks for it."""
-        self._same = self._machine.array(self.array.shape, self.array.dtype)
-        self._machine.copy(self._same, self.array)
-        return self._same
+    def show(self, variable: Variable) -> Any:
+        """Gives a Variable an array with the value, for the world outside, and returns it."""
+        array = self._machine.array(self.array.shape, self.array.dtype)  # of the caller's stream
+        with self._machine.working():
+            self._machine.copy(array, self.array)
+            self._same = variable._data = array
+        return array
 
 
 class Cell:

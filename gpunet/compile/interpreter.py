@@ -3,8 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gpunet.compile.executable import explained
-from gpunet.compile.passes import results
+from gpunet.compile.executable import explained, last_uses
 from gpunet.core.tensor import Tensor
 from gpunet.core.trace import Equation, Graph, Symbol
 
@@ -20,19 +19,6 @@ def describe(eq: Equation) -> str:
     """
     inputs = [*map(repr, eq.inputs), *(f"{k}={v!r}" for k, v in eq.attributes.items())]
     return f"{', '.join(map(repr, eq.outputs))} = {eq.op.name}({', '.join(inputs)})"
-
-
-def last_uses(graph: Graph) -> list[list[Symbol]]:
-    """Returns for each equation the symbols that nothing needs after it."""
-    needed = results(graph) | set(graph.constants)
-    last: list[list[Symbol]] = [[] for _ in graph.equations]
-    for i in reversed(range(len(last))):
-        eq = graph.equations[i]
-        for symbol in dict.fromkeys([*eq.inputs, *eq.outputs]):
-            if symbol not in needed:
-                needed.add(symbol)
-                last[i].append(symbol)
-    return last
 
 
 class Interpreter:

@@ -26,8 +26,6 @@ _T = TypeVar("_T")
 class Emulator:
     """The CPU in the place of a GPU: the same memory plan, no streams, and nothing to capture."""
 
-    captures = False
-
     def __init__(self, device: Device):
         self.device, self._lock = device, threading.RLock()
 
@@ -50,6 +48,8 @@ class Emulator:
 
     def address(self, array: Any) -> tuple[int, int]:
         """Returns the addresses of the first byte of an array and of the one behind its last."""
+        if isinstance(array, np.generic):  # a number that NumPy took out of an array
+            return 0, 0
         return _extent(array, array.ctypes.data)
 
     def memory(self, nbytes: int) -> tuple[int, Any]:
@@ -97,8 +97,6 @@ class Cuda:
     counters of reductions) is then never used by two at once.
     """
 
-    captures = True
-
     def __init__(self, device: Device):
         self.device, self.cupy, self._lock = device, device.xp, threading.RLock()
         cuda = self.cupy.cuda
@@ -117,7 +115,8 @@ class Cuda:
 
     def copy(self, target: Any, source: Any) -> None:
         """Puts the values of an array into another one, on the current stream."""
-        if source.flags.c_contiguous:
+        alike = source.dtype == target.dtype and source.shape == target.shape
+        if alike and source.flags.c_contiguous:
             target.data.copy_from_device_async(source.data, target.nbytes)
         else:
             self.cupy.copyto(target, source)
@@ -189,8 +188,8 @@ class Cuda:
         gc.collect()  # a finalizer in the middle of it might call CUDA, too
         collects = gc.isenabled()
         gc.disable()
-        stream.begin_capture(mode)
         try:
+            stream.begin_capture(mode)
             results = run()
         except BaseException:
             with contextlib.suppress(self.cupy.cuda.runtime.CUDARuntimeError):
@@ -246,12 +245,12 @@ class _Slot:
     """A pinned buffer, its copy on the GPU, and the events that say when each may be reused."""
 
     def __init__(self, cupy, stream, target):
+        self.filled = cupy.cuda.Event(disable_timing=True)
         memory = cupy.cuda.alloc_pinned_memory(target.nbytes)
         count = target.size
         self.pinned = np.frombuffer(memory, target.dtype, count).reshape(target.shape)
         with stream:  # what used this memory before was work of the stream
             self.device = cupy.empty(target.shape, target.dtype)
-        self.filled = cupy.cuda.Event(disable_timing=True)
         self.read = stream.record(cupy.cuda.Event(disable_timing=True))
 
     def __del__(self):

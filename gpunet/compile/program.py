@@ -46,7 +46,7 @@ class _Planner:
         views: Symbols that lie in the memory of others.
         variables: The Variables read, by symbol.
         new: The symbol of the new value of each Variable that is written.
-        outputs: Where the results of the graph are, in memory that no Variable owns.
+        outputs: Where the results of the graph are, in memory that no step writes afterwards.
         in_variable: Results that kernels write over the old value of a Variable.
     """
 
@@ -88,8 +88,11 @@ class _Planner:
     def _is_update(self, eq):
         """Whether a kernel makes new values of Variables where the old ones are."""
         launch = self._launch(eq, [whole(s) for s in eq.inputs])
-        found = {eq.outputs[o]: eq.inputs[i] for o, i in launch.in_place} if launch else {}
-        return bool(found) and all(self.new.get(found.get(s)) is s for s in eq.outputs)
+        if launch is None or launch.fails:
+            return False
+        pairs = [(eq.outputs[o], eq.inputs[i]) for o, i in launch.in_place]
+        own = {out for out, x in pairs if self.new.get(x) is out}
+        return own == set(eq.outputs)
 
     def _launch(self, eq, inputs):
         rule = eq.op.rules.get("native")
@@ -134,15 +137,15 @@ class _Planner:
         for at, step in enumerate(self.steps[first:], first):
             for o, i in step.launch.in_place if step.launch else ():
                 out, base = step.outputs[o].base, step.inputs[i].base
-                if self.new.get(base) is out and may_replace(step, i) and reads[base] <= at:
+                if self.new.get(base) is out and may_replace(step, o, i) and reads[base] <= at:
                     shared[out] = base
         return shared
 
 
-def may_replace(step: Step, i: int) -> bool:
-    """Whether a kernel can write over its input `i`: all of it, and it reads it in no other way."""
-    view = step.inputs[i]
-    return view.whole and all(v.whole for v in step.inputs if v.base is view.base)
+def may_replace(step: Step, o: int, i: int) -> bool:
+    """Whether a kernel can write output `o` over input `i`, also where it has that input twice."""
+    base, pairs = step.inputs[i].base, step.launch.in_place if step.launch else ()
+    return all(v.whole and (o, k) in pairs for k, v in enumerate(step.inputs) if v.base is base)
 
 
 def last_reads(steps: list[Step]) -> dict[Symbol, int]:
@@ -176,7 +179,7 @@ class Program:
         _load_kernels(self._steps)
         self._memory(planner)
         self._tables()
-        self._outputs = [self._array(view) for view in planner.outputs]
+        self._outputs = [self._source(view) for view in planner.outputs]
         self._inputs = [self._array(whole(s)) for s in graph.inputs]
         self._cells = [
             _Cell(variable, symbol, symbol in planner.new, self)
@@ -205,15 +208,17 @@ class Program:
         with self._lock:
             for buffer, x in zip(self._inputs, inputs, strict=True):
                 np.copyto(buffer, x.data)
-            for cell in self._cells:
-                cell.prepare()
+            # Kept for as long as kernels run: another thread may assign to a Variable.
+            arrays = [cell.prepare() for cell in self._cells]
             for part in self._parts:
                 if type(part) is tuple:
                     self._run(runtime, *part)
                 else:
-                    part()
+                    with np.errstate(all="ignore"):  # as kernels, which do not warn of inf and nan
+                        part()
+            del arrays
             device = self.graph.device
-            return [Tensor(y.copy(), device) for y in self._outputs]
+            return [Tensor(source().copy(), device) for source in self._outputs]
 
     # -- planning -----------------------------------------------------------------------------
 
@@ -255,7 +260,7 @@ class Program:
             out = step.outputs[o].base
             base = owner.get(step.inputs[i].base, step.inputs[i].base)
             free = base in spans and base not in self.graph.inputs and base not in taken
-            if not free or out in owner or reads[base] > at or not may_replace(step, i):
+            if not free or out in owner or reads[base] > at or not may_replace(step, o, i):
                 continue
             if out.nbytes == base.nbytes:
                 taken.add(base)
@@ -368,22 +373,26 @@ class _Cell:
         self._tell = functools.partial(program.patch, symbol)
         self._known: Any = None
 
-    def prepare(self) -> None:
-        """Before a run: makes sure that the kernels have the address of the right array."""
+    def prepare(self) -> np.ndarray:
+        """Before a run: makes sure that the kernels have the address of the right array.
+
+        Returns:
+            The array.
+        """
         variable = self.variable
-        known = self._known
-        same = known is not None and known() is variable._data
-        if same and not (self.written and sys.getrefcount(variable._data) > _ALONE):
-            return
         data = variable._data
-        usable = type(data) is np.ndarray and data.flags.c_contiguous
+        # The two that are not somebody else's: the Variable, and `data`.
+        alone = not self.written or sys.getrefcount(variable._data) <= _ALONE + 1
+        if self._known is not None and self._known() is data and alone:
+            return data
+        usable = type(data) is np.ndarray and data.flags.c_contiguous and data.flags.aligned
         if usable and self.written:
-            usable = data.base is None and data.flags.writeable
-            usable = usable and sys.getrefcount(variable._data) <= _ALONE + 1  # with `data`
+            usable = alone and data.base is None and data.flags.writeable
         if not usable:
             data = variable._data = np.array(data, order="C")
         self._known = weakref.ref(data)
         self._tell(data.ctypes.data)
+        return data
 
 
 class _Probe:

@@ -14,8 +14,8 @@ def with_equations(
     new._constant_symbols = dict(graph._constant_symbols)
     new.outputs = [renamed.get(s, s) for s in graph.outputs]
     for key, (variable, symbol, value) in graph.cells.items():
-        last = graph.symbol(value.data)
-        new.cells[key] = variable, symbol, Tensor(renamed.get(last, last), value.device)
+        last = renamed.get(value.data, value.data)
+        new.cells[key] = variable, symbol, Tensor(last, value.device)
     return new
 
 

@@ -10,12 +10,13 @@ import optree
 
 from gpunet.backend import memory
 from gpunet.backend.device import Device
+from gpunet.compile.passes import results
 from gpunet.core.primitive import REGISTRY
 from gpunet.core.tensor import Tensor
-from gpunet.core.trace import Equation, Graph, Symbol
-from gpunet.core.variable import Variable
+from gpunet.core.trace import Equation, Graph, Symbol, infer
+from gpunet.core.variable import Variable, standardize_shape
 from gpunet.dtypes import numpy_dtype
-from gpunet.errors import SavingError, received
+from gpunet.errors import GpunetError, SavingError, received
 from gpunet.ops.control_graph import Inner
 from gpunet.origin import Origin
 
@@ -105,9 +106,11 @@ class _Writer:
 
 
 def load(path: str | os.PathLike) -> Graph:
-    """Reads what `save` wrote."""
+    """Reads what `save` wrote; shapes and dtypes are inferred again, and must be those kept."""
     from safetensors import SafetensorError, safe_open
 
+    # What a file of other content can run into on the way.
+    faults = SafetensorError, GpunetError, ValueError, TypeError, LookupError, ArithmeticError
     try:
         with safe_open(Path(path), "numpy") as file:
             content = json.loads((file.metadata() or {})["graph"])
@@ -115,8 +118,8 @@ def load(path: str | os.PathLike) -> Graph:
         if content["format"] != _FORMAT:
             raise SavingError(f"This file has a format of its own. {received(**content)}")
         return _graph(content, arrays)
-    except (SafetensorError, KeyError, IndexError, TypeError, json.JSONDecodeError) as error:
-        raise SavingError(f"{path} holds no graph, or is damaged: {error!r}") from error
+    except (*faults, AttributeError, RecursionError) as error:
+        raise SavingError(f"{path} holds no graph, or is damaged: {error}") from error
 
 
 def _graph(content, arrays):
@@ -126,16 +129,21 @@ def _graph(content, arrays):
     graph.inputs = [symbols[i] for i in content["inputs"]]
     for i, last, settings in content["cells"]:
         variable = Variable(
-            Tensor(reader.arrays[i], device),
+            Tensor(reader.array(i), device),
             trainable=settings["trainable"],
             name=settings["name"],
         )
-        variable.path = settings["path"]
+        variable.path = str(settings["path"])
         graph.cells[id(variable)] = variable, symbols[i], Tensor(symbols[last], device)
-    reader.fill(graph, content["constants"], content["equations"])
     numbers, graph.structure = optree.tree_flatten(reader.unpacked(content["results"]))
     graph.outputs = [symbols[i] for i in numbers]
+    reader.fill(graph, content["constants"], content["equations"])
     return graph
+
+
+def _check_known(symbols, known):
+    if not known.issuperset(symbols):
+        raise SavingError("It uses a result that no equation before computes.")
 
 
 class _Reader:
@@ -143,25 +151,43 @@ class _Reader:
 
     def __init__(self, content, arrays):
         self.device = Device(content["device"])
-        self.symbols = [Symbol(shape, numpy_dtype(dtype)) for shape, dtype in content["symbols"]]
+        self.symbols = [
+            Symbol(standardize_shape(shape), dtype) for shape, dtype in content["symbols"]
+        ]
         with self.device.activate():
-            self.arrays = {
+            self._arrays = {
                 i: memory.as_array(a, None, self.device, copy=True) for i, a in arrays.items()
             }
 
+    def array(self, number):
+        """The array of a symbol."""
+        array, symbol = self._arrays[number], self.symbols[number]
+        if (array.shape, array.dtype) != (symbol.shape, symbol.dtype):
+            raise SavingError(f"The array of {symbol} is {array.dtype} of shape {array.shape}.")
+        return array
+
     def fill(self, graph, constants, equations):
-        """Puts constants and equations into a graph."""
+        """Puts constants and equations into a graph that has its other parts."""
+        known = {*graph.inputs, *[symbol for _, symbol, _ in graph.cells.values()]}
         for i in constants:
-            graph.constants[self.symbols[i]] = self.arrays[i]
-            graph._constant_symbols[id(self.arrays[i])] = self.symbols[i]
-        for name, inputs, attributes, outputs, origin in equations:
+            graph.constants[self.symbols[i]] = array = self.array(i)
+            graph._constant_symbols[id(array)] = self.symbols[i]
+        known.update(graph.constants)
+        for name, inputs, attributes, outputs, (layer, line, of_gradient) in equations:
             if name not in REGISTRY:
                 raise SavingError(
                     f"This gpunet has no primitive of that name. {received(name=name)}"
                 )
             ins, outs = ([self.symbols[i] for i in numbers] for numbers in (inputs, outputs))
+            _check_known(ins, known)
+            known.update(outs)
             unpacked = {key: self.unpacked(value) for key, value in attributes.items()}
-            graph.equations.append(Equation(REGISTRY[name], ins, unpacked, outs, Origin(*origin)))
+            found = infer(REGISTRY[name], ins, unpacked, self.device)
+            if repr(outs) != repr(list(found) if isinstance(found, tuple) else [found]):
+                raise SavingError(f"{name} of {ins} is {found}, not {outs}.")
+            origin = Origin(layer and str(layer), line and str(line), bool(of_gradient))
+            graph.equations.append(Equation(REGISTRY[name], ins, unpacked, outs, origin))
+        _check_known(results(graph), known)
 
     def unpacked(self, value):
         if isinstance(value, dict):

@@ -130,14 +130,14 @@ def backpropagate(
         if y.node is not None:
             g = full(y.shape, y.dtype, 1, y.device) if g is None else g
             _accumulate(found, y.node, y.slot, g)
-    ends = {node for node, _ in sources if node is not None}
+    ends, before = {node for node, _ in sources if node is not None}, state.origin
     for node in _between([y.node for y in targets if y.node is not None], ends, inside):
         gs = found.get(node)
         if gs is None or node.op is None:
             continue
         if node not in ends:
             del found[node]
-        state.origin = node.origin
+        state.origin = node.origin or before
         for (parent, slot, shape), g in zip(node.parents, _pull(node, gs), strict=True):
             if parent is not None and g is not None:
                 if g.data.shape != shape:
@@ -145,7 +145,7 @@ def backpropagate(
                 _accumulate(found, parent, slot, g)
         if release:
             node.kept = None
-    state.origin = None
+    state.origin = before
     return [found[node][slot] if node in found else None for node, slot in sources]
 
 

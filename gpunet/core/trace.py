@@ -6,7 +6,7 @@ from typing import Any
 
 import optree
 
-from gpunet.backend.device import Device
+from gpunet.backend.device import Device, current_device
 from gpunet.core.primitive import Primitive
 from gpunet.core.state import mode, state
 from gpunet.core.tensor import Operators, Tensor, as_tensor
@@ -86,10 +86,7 @@ class Graph:
     def record(self, op: Primitive, inputs: Sequence[Tensor], attributes: dict) -> Any:
         """Appends an equation; returns the symbols of its results."""
         symbols = [self.symbol(x.data) for x in inputs]
-        if "infer" in op.rules:
-            out = op.rules["infer"](*symbols, **attributes)
-        else:
-            out = _infer_composite(op, symbols, attributes, inputs[0].device)
+        out = infer(op, symbols, attributes, inputs[0].device)
         outputs = list(out) if isinstance(out, tuple) else [out]
         if len(set(outputs)) < len(outputs):
             raise ValueError("`infer` must return a new Symbol for each result")
@@ -180,8 +177,13 @@ def _letters(number):
     return name
 
 
-def _infer_composite(op, symbols, attributes, device):
-    """Shapes of an op without an `infer` rule: its smaller ops traced into a scratch graph."""
+def infer(op: Primitive, symbols: list[Symbol], attributes: dict, device: Device) -> Any:
+    """Returns a symbol for the result of an op, or a tuple of them.
+
+    Without an `infer` rule, its smaller ops are traced into a scratch graph to find out.
+    """
+    if "infer" in op.rules:
+        return op.rules["infer"](*symbols, **attributes)
     scratch = Graph(device)
     with mode(graph=scratch, tape=None):
         out = op.rules["composite"](*[Tensor(s, device) for s in symbols], **attributes)
@@ -196,7 +198,7 @@ def trace(f: Callable, *args: Any, device: Device | None = None) -> Graph:
     Args:
         f: Function of nests of tensors; Python control flow may not depend on their values.
         *args: Nests of tensors, arrays or Symbols; other leaves are passed through.
-        device: Where the graph is for; default that of the first tensor.
+        device: Where the graph is for; default that of the first tensor, or of a Variable.
 
     Raises:
         TraceError: If Python asks for the value of a tensor.
@@ -213,14 +215,16 @@ def trace(f: Callable, *args: Any, device: Device | None = None) -> Graph:
     """
     leaves, structure = optree.tree_flatten(args, is_leaf=_is_leaf)  # type: ignore[arg-type]
     tensors = [x if type(x) is Symbol else as_tensor(x) for x in leaves]
-    found = [x.device for x in tensors if type(x) is Tensor]
-    device = device or (found[0] if found else as_tensor(0).device)
+    device = device or next((x.device for x in tensors if type(x) is Tensor), current_device())
     graph = Graph(device)
     graph.inputs = [Symbol(x.shape, x.dtype) for x in tensors]
     with mode(graph=graph, scope=graph, origin=None):
         out = f(*optree.tree_unflatten(structure, [Tensor(s, device) for s in graph.inputs]))
         results = [as_tensor(y) for y in optree.tree_leaves(out, is_leaf=_is_leaf)]
         graph.outputs = [graph.symbol(y.data) for y in results]
+        for key, (variable, symbol, value) in graph.cells.items():  # a value may be a constant
+            graph.cells[key] = variable, symbol, Tensor(graph.symbol(value.data), value.device)
+            graph.device = graph.device if tensors else variable.device
         graph.structure = optree.tree_structure(out, is_leaf=_is_leaf)
     return graph
 

@@ -254,8 +254,7 @@ class Variable(Operators):
         """The array, where a graph keeps it: a copy, made when somebody asks for it."""
         if name != "_data" or self.__dict__.get("_home") is None:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        self._data = self._home.show()
-        return self._data
+        return self._home.show(self)
 
     def __deepcopy__(self, memo: dict) -> "Variable":
         copy = object.__new__(type(self))

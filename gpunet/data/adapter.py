@@ -116,15 +116,16 @@ def to_numpy(value: Any) -> np.ndarray:
 
 
 def to_input(value: Any, device: Device) -> Any:
-    """Returns a leaf of a batch as an input of a graph on a GPU: arrays stay where they are."""
+    """Returns a leaf of a batch as an input of a graph on a GPU: arrays stay where they are.
+
+    They are copied, as a generator may have only one array that it fills again and again.
+    """
     value = plain(value)
     if isinstance(value, Tensor) or not isinstance(value, np.ndarray):
         return to_tensor(value, device)
     array = memory.to_numpy(value)
-    wanted = numpy_dtype(floatx())
-    if array.dtype != wanted and is_float(array.dtype):
-        array = array.astype(wanted)
-    return HostArray(np.ascontiguousarray(array), device)
+    wanted = numpy_dtype(floatx()) if is_float(array.dtype) else array.dtype
+    return HostArray(np.array(array, wanted, order="C"), device)
 
 
 def to_tensor(value: Any, device: Device) -> Tensor:

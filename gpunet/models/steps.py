@@ -168,6 +168,8 @@ class Steps(Compilable):
             try:
                 return graph(batches)
             except TraceError as error:
+                if self.jit_compile:
+                    raise
                 graph = None
                 warnings.warn(
                     f"`{step.__name__}` of {self._layer.name} runs op by op, slower: {error} Say "

@@ -77,17 +77,31 @@ class _NotedStateless(_Noted, StatelessScope):
 
 
 class _Replayed(StatelessScope):
-    """Gives Variables the values that they had; what is written is written a second time."""
+    """Gives Variables the values that they had; what is written is written a second time.
 
-    def __init__(self, values: _Values, outer: Any):
+    Attributes:
+        differentiable: Whether gradients flow through what was written, as in the first run.
+    """
+
+    def __init__(self, values: _Values, outer: Any, differentiable: bool):
         super().__init__(collect_losses=True)
-        self._first, self._outer = values, outer
+        self._first, self._outer, self.differentiable = values, outer, differentiable
 
     def read(self, variable: Variable) -> Tensor | None:
         if id(variable) not in self._values and id(variable) in self._first:
             self._values[id(variable)] = variable, _again(self._first[id(variable)][1])
         found = self.get_current_value(variable)
         return self._outer.read(variable) if found is None and self._outer is not None else found
+
+    def write(self, variable: Variable, value: Tensor) -> None:
+        super().write(variable, value if self.differentiable else Tensor(value.data, value.device))
+
+
+def _differentiable(scope):
+    """Whether gradients flow through what is written to a Variable in a scope, and then read."""
+    if isinstance(scope, _Noted):
+        return _differentiable(scope.outer)
+    return getattr(scope, "differentiable", isinstance(scope, StatelessScope))
 
 
 def _again(x: Tensor) -> Tensor:
@@ -161,7 +175,7 @@ def _run(f, args, kwargs, least):
     tape = state.tape
     if tape is None or state.symbolic:
         return f(*args, **kwargs)
-    scope, first = state.scope, tape.count
+    scope, first, differentiable = state.scope, tape.count, _differentiable(state.scope)
     settings = {k: getattr(state, k) for k in vars(State) if k[0] != "_" and k not in _OWN}
     settings["recomputed"] = True
     noted = (_NotedStateless if isinstance(scope, StatelessScope) else _Noted)(scope)
@@ -184,7 +198,8 @@ def _run(f, args, kwargs, least):
 
     def pull(gs):
         start = tape.count
-        with mode(tape=tape, scope=_Replayed(noted.values, state.scope), **settings):
+        replayed = _Replayed(noted.values, state.scope, differentiable)
+        with mode(tape=tape, scope=replayed, **settings):
             again = f(*_second(args), **_second(kwargs))
         ys = _same(again, structure, numbers, gs)
         release = state.tape is None and state.graph is None

@@ -60,9 +60,10 @@ def cond(pred, true_fn, false_fn):
 
     Where the predicate is only being traced both functions are, into graphs of which one runs. They
     must return the same nest of shapes and dtypes then. They may use all tensors and Variables
-    around them, write Variables, and gradients flow through the one that ran, which is computed
-    again for that. A GPU has to be waited for, and a step with a choice cannot be captured: where
-    both results are cheap, `ops.where` is faster.
+    around them, and write Variables. Gradients flow through the one that ran, which is computed
+    again for that; what only the other one uses has a gradient of zeros. A GPU has to be waited
+    for, and a step with a choice cannot be captured: where both results are cheap, `ops.where` is
+    faster.
 
     Args:
         pred: Bool, or tensor of one element.

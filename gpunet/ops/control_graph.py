@@ -75,7 +75,8 @@ class Inner(Graph):
         if self._run is None:
             self._run = type(self).compiled(self)
         with hooked(allocate=None):
-            return tuple(self._run(*arrays))
+            # Rules return NumPy scalars, too: results of an equation are arrays of its device.
+            return tuple([self.device.xp.asarray(y) for y in self._run(*arrays)])
 
 
 def _op_by_op(graph):

@@ -31,6 +31,8 @@ from gpunet.ops.elementwise import not_equal
 from gpunet.ops.shape import broadcast_to, reshape
 from gpunet.ops.tape import attach, dependencies
 
+_NUMBERS = (bool, int, float)
+
 
 class LoopGradientError(GradientError, TraceError):
     """A gradient was asked for through a loop whose number of turns only the device knows."""
@@ -53,10 +55,26 @@ def _like(symbols):
     return tuple([Symbol(s.shape, s.dtype) for s in symbols])
 
 
+def _check_fit(found, expected):
+    """Checks what goes into or out of a graph: one may have come from a file."""
+    if [(s.shape, s.dtype) for s in found] != [(s.shape, s.dtype) for s in expected]:
+        raise ShapeError(
+            "A graph inside of an equation takes or returns something else. "
+            + received(expected=list(expected), found=list(found))
+        )
+
+
 # -- choices --------------------------------------------------------------------------------------
 
 cond_primitive = Primitive("cond(index, *inputs, branches) -> results")
-cond_primitive.infer(lambda index, *inputs, branches: _like(branches[0].outputs))
+
+
+@cond_primitive.infer
+def _(index, *inputs, branches):
+    for branch in branches:
+        _check_fit(inputs, branch.inputs)
+        _check_fit(branch.outputs, branches[0].outputs)
+    return _like(branches[0].outputs)
 
 
 @cond_primitive.array
@@ -135,13 +153,12 @@ def _converted(f, what):
     """The result of a branch; leaves are tensors or numbers, for Variables may change later."""
     leaves, structure = flatten(f())
     for x in leaves:
-        if isinstance(x, str) or not (isinstance(x, (bool, int, float)) or _is_array(x)):
+        if isinstance(x, str) or not (isinstance(x, _NUMBERS) or _is_array(x)):
             raise TraceError(
                 f"While tracing, the branches of {what} return tensors, for both are in the graph. "
                 + received(result=x)
             )
-    numbers = (bool, int, float)
-    leaves = [x if type(x) in numbers else as_tensor(x) for x in leaves]
+    leaves = [x if type(x) in _NUMBERS else as_tensor(x) for x in leaves]
     return optree.tree_unflatten(structure, leaves)
 
 
@@ -162,7 +179,7 @@ def _unified(nests, what):
 
 
 def _width(number):
-    return (bool, int, float).index(type(number))
+    return _NUMBERS.index(type(number))
 
 
 def _record_choice(index, graphs, results, outside):
@@ -216,7 +233,13 @@ def _filled(row, places, used, device):
 # -- loops ----------------------------------------------------------------------------------------
 
 while_primitive = Primitive("while_loop(flag, *inputs, body, count, limit) -> results")
-while_primitive.infer(lambda flag, *inputs, body, count, limit: _like(inputs[:count]))
+
+
+@while_primitive.infer
+def _(flag, *inputs, body, count, limit):
+    _check_fit(inputs, body.inputs)
+    _check_fit(body.outputs, [Symbol((), bool), *inputs[:count]])
+    return _like(inputs[:count])
 
 
 @while_primitive.array
@@ -257,45 +280,49 @@ def repeat(
         TraceError: If a turn changes the nest, a shape or a dtype.
     """
     leaves, structure = flatten(values)
-    start = [as_tensor(x) for x in leaves]
-    outside, graph, symbols, new = _trace_body(test, body, start, structure, limit, what)
-    again = [
-        y if type(x) in (bool, int, float) else s
-        for x, s, y in zip(leaves, start, new, strict=True)
-    ]
-    if any(x.dtype != y.dtype for x, y in zip(start, again, strict=True)):
-        # A number the loop starts with takes the dtype that the body makes of it.
-        start = [as_like(x, y) for x, y in zip(leaves, again, strict=True)]
-        outside, graph, symbols, new = _trace_body(test, body, start, structure, limit, what)
-    check_alike(f"Each turn of {what} must keep shapes and dtypes", new, start)
-    outs = _record_loop(going, start, graph, symbols, outside, limit, new)
-    return optree.tree_unflatten(structure, outs)
-
-
-def _trace_body(test, body, start, structure, limit, what):
-    """Traces one turn; the first output of the graph tells whether there is another."""
-    device = start[0].device if start else as_tensor(0).device
+    start = _started(body, leaves, structure, what)
+    device = start[0].device if start else going.device
     outside, symbols = Outside(device), [Symbol(x.shape, x.dtype) for x in start]
     graph = Inner(device, outside)
 
     def turn():
-        out = body(*optree.tree_unflatten(structure, [Tensor(s, device) for s in symbols]))
-        out = tuple(out) if isinstance(out, (tuple, list)) else (out,)
-        leaves, found = flatten(out)
-        check_structure(f"The body of {what} must return what it takes", found, structure)
-        new = [as_like(x, like) for x, like in zip(leaves, start, strict=True)]
-        written = dict(graph.writes)
-        going = flag(test(*out), what)
-        if limit is not None and graph.writes != written:
+        out, new = _turned(body, [Tensor(s, device) for s in symbols], structure, what)
+        check_alike(f"Each turn of {what} must keep shapes and dtypes", new, start)
+        written = [id(value) for _, value in graph.writes.values()]
+        again = flag(test(*out), what)
+        if limit is not None and written != [id(value) for _, value in graph.writes.values()]:
             raise TraceError(
                 f"While tracing, the condition of {what} must not write Variables where the number "
                 "of turns is limited: do that in the body."
             )
-        return going, new
+        return again, new
 
-    going, new = outside.trace(graph, turn)
-    graph.outputs = [graph.symbol(y.data) for y in (going, *new)]
-    return outside, graph, symbols, new
+    again, new = outside.trace(graph, turn)
+    graph.outputs = [graph.symbol(y.data) for y in (again, *new)]
+    outs = _record_loop(going, start, graph, symbols, outside, limit, new)
+    return optree.tree_unflatten(structure, outs)
+
+
+def _turned(body, values, structure, what):
+    """What a turn returns, and its leaves as tensors; numbers take the dtypes of before."""
+    out = body(*optree.tree_unflatten(structure, values))
+    out = tuple(out) if isinstance(out, (tuple, list)) else (out,)
+    leaves, found = flatten(out)
+    check_structure(f"The body of {what} must return what it takes", found, structure)
+    return out, [as_like(x, like) for x, like in zip(leaves, values, strict=True)]
+
+
+def _started(body, leaves, structure, what):
+    """What a loop starts with, as tensors; a number takes the dtype that the body makes of it."""
+    start = [as_tensor(x) for x in leaves]
+    if not any(type(x) in _NUMBERS for x in leaves):
+        return start
+    device = start[0].device
+    outside, symbols = Outside(device), [Tensor(Symbol(x.shape, x.dtype), device) for x in start]
+    with mode(tape=None):
+        _, new = outside.trace(Inner(device, outside), _turned, body, symbols, structure, what)
+    triples = zip(leaves, start, new, strict=True)
+    return [as_like(x, y) if type(x) in _NUMBERS else s for x, s, y in triples]
 
 
 def _record_loop(going, start, graph, symbols, outside, limit, new):

@@ -42,7 +42,8 @@ def labels_native(
         ignored = (0, 0) if ignore_index is None else (1, int(ignore_index))
         sizes = (*rows_and_columns(inputs[logits]), kind, *ignored)
         name = f"cross_entropy.{kernel}"
-        return Launch(name, sizes, (float(label_smoothing),), in_place=in_place)
+        numbers = (float(label_smoothing),)
+        return Launch(name, sizes, numbers, in_place=in_place, fails=True)
 
     return plan
 

@@ -96,7 +96,7 @@ def scatter_update_plan(
     inner = math.prod(x.shape[axes:])
     kinds = (_REDUCTIONS.index(reduction), _TYPES[x.dtype], _INDICES[indices.dtype])
     sizes = (count, x.size, inner, *kinds, axes, *x.shape[:axes])
-    return Launch("index.scatter_update", sizes, in_place=((0, 0),))
+    return Launch("index.scatter_update", sizes, in_place=((0, 0),), fails=True)
 
 
 def _inner(x, axis):

@@ -86,7 +86,7 @@ def resnet(keras):
     return keras.Model(image, layers.Dense(10)(x))
 
 
-def gpt(keras, vocabulary=65, block=64, width=128, heads=4, depth=4):
+def gpt(keras, vocabulary=65, block=64, width=128, heads=4, depth=4, tied=False):
     layers = keras.layers
 
     class Embedding(layers.Layer):
@@ -112,17 +112,26 @@ def gpt(keras, vocabulary=65, block=64, width=128, heads=4, depth=4):
             x = x + self.attention(y, y, use_causal_mask=True)
             return x + self.narrow(self.wide(self.second_norm(x)))
 
-    text = keras.Input((block,), dtype="int32")
-    x = Embedding()(text)
+    class TiedHead(layers.Layer):
+        def __init__(self, embedding):
+            super().__init__()
+            self.embedding = embedding
+
+        def call(self, x):
+            return keras.ops.matmul(x, keras.ops.transpose(self.embedding.tokens.embeddings))
+
+    text, embedding = keras.Input((block,), dtype="int32"), Embedding()
+    x = embedding(text)
     for _ in range(depth):
         x = Block()(x)
     x = layers.LayerNormalization(epsilon=1e-5)(x)
-    return keras.Model(text, layers.Dense(vocabulary, use_bias=False)(x))
+    head = TiedHead(embedding) if tied else layers.Dense(vocabulary, use_bias=False)
+    return keras.Model(text, head(x))
 
 
-def lstm(keras):
+def lstm(keras, steps=64, features=32, units=128):
     layers = keras.layers
-    return keras.Sequential([keras.Input((64, 32)), layers.LSTM(128), layers.Dense(10)])
+    return keras.Sequential([keras.Input((steps, features)), layers.LSTM(units), layers.Dense(10)])
 
 
 # ------------------------------------------------------------------------------------------- data

@@ -89,15 +89,18 @@ class GPT(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, vocabulary, bias=False)
 
+    def embedded(self, x):
+        return self.tokens(x) + self.places(torch.arange(x.shape[1], device=x.device))
+
     def forward(self, x):
-        x = self.tokens(x) + self.places(torch.arange(x.shape[1]))
-        return self.head(self.norm(self.blocks(x))).transpose(1, 2)  # classes second
+        logits = self.head(self.norm(self.blocks(self.embedded(x))))
+        return logits.transpose(1, 2)  # classes second
 
 
 class LSTM(nn.Module):
-    def __init__(self):
+    def __init__(self, features=32, units=128):
         super().__init__()
-        self.lstm, self.head = nn.LSTM(32, 128, batch_first=True), nn.Linear(128, 10)
+        self.lstm, self.head = nn.LSTM(features, units, batch_first=True), nn.Linear(units, 10)
         nn.init.zeros_(self.lstm.bias_hh_l0)  # the other libraries have one bias
         self.lstm.bias_hh_l0.requires_grad_(False)
 

@@ -4,10 +4,18 @@
     python tests/benchmarks/gpu.py --emulate --quick       # the whole script without a GPU
     python tests/benchmarks/gpu.py --record DIR/gpu.json   # figures into results/, README, kernels
 
+    python tests/benchmarks/gpu.py --models mlp,cnn,lstm,resnet --out DIR   # training steps, and
+    python tests/benchmarks/gpu.py --models gpt --out OTHER                 # the rest of them
+    python tests/benchmarks/gpu.py --models all --emulate --quick           # tiny, without a GPU
+
 Environment, tests marked `cuda`, ceilings, the rows of `gpu_table.py` and `gpu_table_compute.py`,
 JAX, `compute-sanitizer`, the ceilings again, and a short table. A result is compared with float64
 before it is timed: a wrong kernel gets no figure. `gpu.json` is written after every row. What is
 missing (a library, a tool, the time) is recorded as missing.
+
+With `--models`, training steps of the networks of `gpu_models.py` instead: gpunet, PyTorch (eager,
+compile, a CUDA graph) and JAX one after the other, each in a process of its own, and gpunet again
+at the end. Networks recorded earlier keep their figures.
 """
 
 import argparse
@@ -16,11 +24,13 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import gpu_environment
 import gpu_report
 import record
+from gpu_models import AGAIN, CONTENDERS, NETWORKS
 from gpu_processes import Worker, run_sanitizer, run_tests, warm_up
 from gpu_worker import ROWS
 
@@ -88,6 +98,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="tiny sizes, few tests")
     parser.add_argument("--only", default="", help="rows whose name holds one of these, a|b")
     parser.add_argument("--skip", default="", help="parts left out: tests,warm,jax,sanitizer,end")
+    parser.add_argument("--models", type=names_of(NETWORKS), help="instead: all, or some of a,b")
+    parser.add_argument("--contenders", type=names_of(CONTENDERS), default=list(CONTENDERS))
     parser.add_argument("--commit", help="what is measured, where there is no checkout")
     parser.add_argument("--record", type=Path, help="a gpu.json; nothing is measured")
     options = parser.parse_args()
@@ -96,11 +108,27 @@ def parse() -> argparse.Namespace:
     return options
 
 
+def names_of(known: dict) -> Callable[[str], list[str]]:
+    """What reads a list of names from the command line."""
+
+    def names(text):
+        found = list(known) if text == "all" else text.split(",")
+        if unknown := set(found) - set(known):
+            wanted = ", ".join(known)
+            raise argparse.ArgumentTypeError(f"expected some of {wanted}. Received: {unknown}")
+        return found
+
+    return names
+
+
 def benchmark(run: Run) -> int:
     """All parts, in order of their worth."""
     options = run.options
     run.report |= record.circumstances(device_name(run), options.commit)
     run.report["environment"] = gpu_environment.circumstances(run.report["commit"])
+    if options.models:
+        measure_models(run)
+        return finish(run)
     names = [n for n in ROWS if any(part in n for part in options.only.split("|"))]
     names.sort(key=lambda name: ROWS[name].target is None)  # those with a target come first
     skipped = options.skip.split(",")
@@ -185,6 +213,28 @@ def measure_jax(run: Run, names: list[str]) -> None:
             rival["ratio"] = rival["us"] / own
         lines[name]["details"].setdefault("rivals", {})["JAX"] = rival
     run.add("ops", list(lines.values()))
+
+
+def measure_models(run: Run) -> None:
+    """Training steps, network by network; of the tiny ones all by one process a contender."""
+    options, found = run.options, {name: {} for name in run.options.models}
+    able = [c for c in CONTENDERS if not options.emulate or "CUDA" not in c]
+    contenders = [c for c in able if c in options.contenders]
+    contenders += [] if options.quick or "gpunet" not in contenders else [AGAIN]
+    for group in [options.models] if options.quick else [[name] for name in options.models]:
+        for contender in contenders:
+            known = "gpunet" if contender == AGAIN else contender
+            worker = Worker(run, "gpu_models.py", [known, *group])
+            seconds = sum(NETWORKS[name].limit for name in group)
+            until = min(run.until(reserve=5), time.monotonic() + seconds)
+            for event in worker.events(seconds=seconds, until=until):
+                if "facts" in event:
+                    found[event["network"]][contender] = event["facts"]
+            for name in group:
+                lost = {"ms": None, "note": worker.trouble or "nothing was said"}
+                facts = found[name].setdefault(contender, lost)
+                run.note(f"{name}: {gpu_report.short_model(contender, facts)}")
+            run.add("models", gpu_report.model_rows(found))
 
 
 def finish(run: Run) -> int:

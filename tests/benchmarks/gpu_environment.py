@@ -26,6 +26,16 @@ def state() -> dict:
     return dict(zip(QUERY.split(","), values, strict=False))
 
 
+def memory_used() -> float | None:
+    """Gigabytes that are taken on the GPU, by anybody; `None` without `nvidia-smi`."""
+    if shutil.which("nvidia-smi") is None:
+        return None
+    command = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    first = done.stdout.split()[:1]
+    return float(first[0]) * 2**20 / 1e9 if first and first[0].isdigit() else None
+
+
 def versions() -> dict:
     """The versions of Python and of the libraries that take part."""
     found = record.versions()

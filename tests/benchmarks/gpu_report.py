@@ -3,14 +3,18 @@
 import json
 import re
 from pathlib import Path
+from statistics import mean
 
 import record
+from gpu_models import AGAIN, NETWORKS, PEERS, TINY
 from gpu_row import Row
 
 from gpunet.backend.sources import kernel_dir
 
 RIVALS = ["PyTorch", "compile", "JAX"]  # columns; a ratio above 1 means that gpunet is faster
 COMMAND = "python tests/benchmarks/gpu.py"
+NOT_ASKED = "not asked for"
+EXCUSED = (TINY, NOT_ASKED)
 NOT_MEASURED = "not measured"
 WIDTH = 100
 
@@ -38,11 +42,14 @@ def verdict(line: dict) -> str:
 
 
 def failures(report: dict) -> list[str]:
-    """The rows that are wrong or failed, and the tests and the sanitizer if they failed."""
+    """The rows that are wrong or failed, the tests and the sanitizer if they failed, networks."""
     ops = report["parts"].get("ops", [])
     found = [line["op"] for line in ops if line["us"] is None and line["note"] != "emulated"]
     for part in ("tests", "sanitizer"):
         found += [part for line in report["parts"].get(part, []) if line.get("status")]
+    for row in report["parts"].get("models", []):
+        untimed = row["gpunet ms"] is None and row["details"]["gpunet"]["note"] not in EXCUSED
+        found += [row["model"]] if untimed or row["result"].startswith("void") else []
     return found
 
 
@@ -64,6 +71,9 @@ def summary(report: dict) -> str:
     text = [f"# {report['device']}, {report.get('date', '')[:10]}, {report.get('commit', '')}", ""]
     for name in ("tests", "sanitizer"):
         text += [f"{name}: {part['summary']} {part['note']}" for part in parts.get(name, [])]
+    if "models" in parts:
+        text += [*_markdown(parts["models"]), "", *_remarks(parts["models"])]
+        return "\n".join(text) + "\n"
     text += ["", *_ceilings(parts), "", *_markdown(shown(lines) or [{"op": "none"}]), ""]
     hits = [verdict(line) for line in lines]
     text.append(f"targets hit {hits.count('hit')}, missed {hits.count('missed')}")
@@ -72,6 +82,79 @@ def summary(report: dict) -> str:
     emulated = sum(line["note"] == "emulated" for line in lines)
     text += [f"{emulated} rows emulated: results checked, nothing timed"] if emulated else []
     return "\n".join(text) + "\n"
+
+
+# -- training steps ----------------------------------------------------------------------------
+
+
+def short_model(contender: str, facts: dict) -> str:
+    """What a contender found on one line."""
+    if facts["ms"] is None:
+        return f"{contender}: {facts['note'] or 'no figure'}"
+    return f"{contender}: {facts['ms']:.3g} ms, first step {facts['first step s']:.1f} s"
+
+
+def model_rows(found: dict[str, dict[str, dict]]) -> list[dict]:
+    """A row for each network, from what each contender found; ratios above 1: gpunet is faster."""
+    return [_model_row(NETWORKS[name], results) for name, results in found.items() if results]
+
+
+def _model_row(network, results):
+    own = [results[c]["ms"] for c in ("gpunet", AGAIN) if c in results and results[c]["ms"]]
+    ours = mean(own) if own else None
+    counts = {c: facts["parameters"] for c, facts in results.items() if "parameters" in facts}
+    equal = len(set(counts.values())) <= 1
+    times = {c: results.get(c, {}).get("ms") for c in PEERS}
+    ratios = {c: ms / ours if ms and ours and equal else None for c, ms in times.items()}
+    gpunet = results.get("gpunet", {})
+    row = {"model": network.title, "gpunet ms": ours}
+    row["items / s"] = network.items / ours * 1e3 if ours else None
+    row["GB"], row["first step s"] = gpunet.get("held GB"), gpunet.get("first step s")
+    row |= {f"{peer} / ours": ratios[peer] for peer in PEERS}
+    row |= {"target": None, "result": "" if equal else f"void: parameters {counts}"}
+    if network.target:
+        peer, least = network.target
+        row["target"] = f"{least:g} of {peer}"
+        if ratios[peer]:
+            row["result"] = "hit" if ratios[peer] >= least else "missed"
+    noise = max(own) / min(own) - 1 if len(own) > 1 else None
+    return row | {"details": {"gpunet": {"note": NOT_ASKED}, **results, "noise": noise}}
+
+
+def _remarks(rows):
+    """The noise, the contenders without a figure, and what warned, each on one line."""
+    text, tiny = [], 0
+    for row in rows:
+        details = dict(row["details"])
+        noise = details.pop("noise")
+        text += [] if noise is None else [f"{row['model']}: gpunet again {100 * noise:.1f} % off"]
+        for contender, facts in details.items():
+            warned = [f"warns: {w}" for w in facts.get("warnings", [])]
+            tiny += facts["note"] == TINY
+            notes = [facts["note"]] if facts["note"] not in ("", TINY) else []
+            text += [f"{row['model']}: {contender}: {note}" for note in notes + warned]
+    return text + ([f"{tiny} tiny networks trained, nothing timed"] if tiny else [])
+
+
+def record_models(report: dict) -> int:
+    """Puts the networks of a report into `results/`; others measured there before stay."""
+    names = ("date", "commit", "device", "system", "versions", "environment")
+    measured = {name: report[name] for name in names} | {"command": f"{COMMAND} --models all"}
+    rows = []
+    for row in report["parts"]["models"]:
+        shown = {name: value for name, value in row.items() if name != "details"}
+        rows.append(shown | {"commit": report["commit"], "details": row["details"] | measured})
+    path = record.RESULTS / "gpu.json"
+    known = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    before = {row["model"]: row for row in known.get("models", {}).get("results", [])}
+    merged = before | {row["model"]: row for row in rows}
+    titles = [network.title for network in NETWORKS.values()]
+    kept = [merged[title] for title in titles if title in merged]
+    print(f"Written to {record.save('gpu', {'models': kept}, measured)}")
+    return 0
+
+
+# -- tables ------------------------------------------------------------------------------------
 
 
 def _ceilings(parts):
@@ -106,9 +189,13 @@ def _markdown(rows):
 def record_figures(path: Path, kernels: Path | None = None) -> int:
     """Puts a `gpu.json` into `results/`, the README's tables, and the kernels' Measured lines."""
     report = json.loads(path.read_text("utf-8"))
-    if report["device"] == "emulator" or report.get("quick") or not report["parts"].get("ops"):
+    parts = report["parts"]
+    tiny = report["device"] == "emulator" or report.get("quick")
+    if tiny or not (parts.get("ops") or parts.get("models")):
         print("Nothing to record there: no ops, the emulator, or the tiny sizes of --quick.")
         return 1
+    if parts.get("models"):
+        return record_models(report)
     names = ("date", "commit", "device", "system", "versions", "environment")
     measured = {name: report[name] for name in names} | {"command": COMMAND}
     measured |= {name: report["parts"].get(name, []) for name in ("tests", "sanitizer")}

@@ -73,14 +73,17 @@ class Memory:
 
 
 class Event:
-    """A mark in a stream: `times` counts how often it was recorded, `done` how often reached."""
+    """A mark in streams: `times` counts how often it was recorded, `reached` holds which of these.
+
+    Who waits does so for the last time that it was recorded before: on whatever stream that was.
+    """
 
     def __init__(self, fake):
-        self.fake, self.times, self.done = fake, 0, 0
+        self.fake, self.times, self.reached = fake, 0, {0}
 
     def synchronize(self):
         self.fake.refuse_while_capturing("waiting")
-        while self.done < self.times:
+        while self.times not in self.reached:
             self.fake.advance()
 
 
@@ -111,11 +114,7 @@ class Stream:
     def record(self, event):
         event.times += 1
         count = event.times
-
-        def reach():
-            event.done = count
-
-        self.put(reach)
+        self.put(lambda: event.reached.add(count))
         return event
 
     def wait_event(self, event):
@@ -320,7 +319,7 @@ def unheld(x):
 
 
 def _may_run(work):
-    return callable(work) or work[0].done >= work[1]
+    return callable(work) or work[1] in work[0].reached
 
 
 class _Holder:

@@ -209,6 +209,44 @@ def test_graphs_share_the_home_of_a_variable(gpu):
         assert y.tolist() == expected.tolist()
 
 
+def test_a_value_read_on_another_stream_waits_for_the_graph(gpu):
+    total, run = counting()
+    for _ in range(4):
+        run(ops.ones(2))
+    with gpu.cuda.Stream(non_blocking=True):
+        held = total.value
+    for _ in range(4):
+        run(ops.ones(2))
+    gpu.synchronize()
+    assert held.tolist() == [5.0, 6.0]
+
+
+def test_results_belong_to_the_stream_that_asked_for_them(gpu):
+    """Work of one stream may still read a result that Python has let go of."""
+    run = compiled(lambda x: x * 3, ops.ones(2))
+    for _ in range(3):
+        run(ops.ones(2))
+    gpu.synchronize()
+    first, second = (gpu.cuda.Stream(non_blocking=True) for _ in range(2))
+    with second:
+        y = ops.exp(run(ops.zeros(2))[0])
+    with first:
+        others = [run(ops.ones(2))[0] for _ in range(3)]
+    gpu.synchronize()
+    assert y.tolist() == [1.0, 1.0]
+    assert [other.tolist() for other in others] == [[3.0, 3.0]] * 3
+
+
+def test_a_weight_that_graphs_use_is_in_memory_once(gpu):
+    weight = gpunet.Variable([1.0, 2.0])
+    run = compiled(lambda x: x * weight, ops.ones(2))
+    for n in range(4):
+        weight.assign([n, 2.0])
+        y = run(ops.ones(2))[0]
+        assert n == 0 or "_data" not in weight.__dict__
+    assert read(gpu, weight) == y.tolist() == [3.0, 2.0]
+
+
 def test_variables_that_change_places(gpu):
     a, b = gpunet.Variable([1.0]), gpunet.Variable([2.0])
 
@@ -323,6 +361,22 @@ def test_a_rule_that_waits_for_the_gpu_runs_op_by_op(gpu):
         run(ops.ones(2))
     assert run.stage == "op by op"
     assert read(gpu, v) == [17.0, 17.0]
+
+
+def test_numbers_without_memory_of_their_own():
+    """NumPy's rules return them where CuPy's return arrays."""
+    run = compiled(lambda x: ops.unstack(x)[1] * 2, ops.ones(2))
+    seen = [run(gpunet.tensor([1.0, n]))[0].item() for n in range(4)]
+    assert (seen, run.stage) == ([0.0, 2.0, 4.0, 6.0], "replay")
+
+
+def test_a_rule_that_returns_another_dtype_than_it_says(gpu):
+    """The planned result has the dtype of the trace: bytes of another are no numbers there."""
+    op = primitive("narrow", lambda x: x.astype(np.float16))
+    run = compiled(lambda x: op(x * 2), ops.ones(3))
+    seen = [run(ops.ones(3))[0] for _ in range(4)]
+    gpu.synchronize()
+    assert [y.tolist() for y in seen] == [[2.0] * 3] * 4
 
 
 def test_a_failed_step_changes_no_variable(gpu):
@@ -485,6 +539,24 @@ def test_fit_is_the_same_with_several_steps_a_graph(together):
     found, values = fitted(steps_per_execution=together)
     assert found == history
     assert_same(values, arrays)
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_a_generator_may_fill_one_array_again_and_again(together):
+    batch = np.zeros((4, 2), "f4"), np.zeros((4, 1), "f4")
+
+    def batches():
+        for n in range(12):
+            for array in batch:
+                array[...] = n
+            yield batch
+
+    gpunet.utils.set_random_seed(0)
+    model = gpunet.Sequential([gpunet.Input((2,)), gpunet.layers.Dense(1)])
+    loss = lambda y_true, y_pred: y_true + 0 * y_pred  # noqa: E731
+    model.compile("sgd", loss, steps_per_execution=together)
+    history = model.fit(batches(), epochs=1, verbose=0)
+    assert history.history["loss"] == [5.5]
 
 
 @pytest.mark.parametrize("device", ["cpu", "emulator"])

@@ -212,3 +212,12 @@ def test_the_device_is_part_of_the_signature():
     with gpunet.device("emulator"):
         y = g(gpunet.tensor([0.0]))
     assert y.device.name == "emulator" and y.tolist() == [1.0] and g.trace_count == 2
+
+
+def test_without_tensors_variables_say_where_a_graph_runs():
+    with gpunet.device("emulator"):
+        count = gpunet.Variable([1.0, 2.0])
+    double = gpunet.function(lambda: count.assign(count * 2) or count.value)
+    seen = [double() for _ in range(4)]
+    assert {double.graph().device.kind, *[y.device.kind for y in seen]} == {"emulator"}
+    assert seen[-1].tolist() == [16.0, 32.0]

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import gpunet
 from gpunet import ops
 from gpunet.backend import native
 from gpunet.compile import Program, optimize
-from gpunet.core.trace import trace
+from gpunet.core.primitive import REGISTRY, Primitive
+from gpunet.core.trace import Symbol, trace
 from gpunet.core.variable import Variable
 
 if reason := native.reason_missing():
@@ -130,6 +132,13 @@ def test_updates_are_in_place_where_nobody_looks():
     assert v._data.ctypes.data == address
 
 
+def test_averages_are_in_place():
+    v, g = Variable(numbers(30)), numbers(30, seed=1)
+    average = REGISTRY["average_update"]
+    run = program(lambda g: v.assign(average(v.value, g, momentum=0.5)), g)
+    assert "copy" not in run.source
+
+
 def test_a_variable_assigned_between_runs():
     v, g = Variable(numbers(30)), numbers(30, seed=1)
     run = program(lambda g: update(v, g), g)
@@ -140,6 +149,33 @@ def test_a_variable_assigned_between_runs():
     v.assign(np.ones((30, 2), "float32")[:, 1])  # not contiguous
     run(g)
     np.testing.assert_array_equal(v, 1 - g.numpy() * 0.5)
+
+
+def test_a_variable_that_is_read_only_is_a_result():
+    v, x = Variable(numbers(4, 5)), numbers(3)
+    run = program(lambda x: (v.value, ops.transpose(v.value)[1:], x + 1), x)
+    for value in (v.numpy().copy(), np.ones((4, 5), "float32")):
+        v.assign(value)
+        whole, part, _ = run(x)
+        np.testing.assert_array_equal(whole, value)
+        np.testing.assert_array_equal(part, value.T[1:])
+    v.assign(v * 2)
+    np.testing.assert_array_equal(whole, value)
+
+
+def test_a_variable_gets_a_constant():
+    v, x = Variable(numbers(4, 5)), numbers(3)
+
+    def f(x):
+        v.assign(ops.ones((4, 5)))
+        return x + 1
+
+    run = gpunet.function(f)
+    run(x)
+    np.testing.assert_array_equal(v, np.ones((4, 5)))
+    update(v, ops.ones((4, 5)))
+    run(x)
+    np.testing.assert_array_equal(v, np.ones((4, 5)))
 
 
 def test_two_variables_change_places():
@@ -192,6 +228,33 @@ def test_a_failed_run_changes_no_variable():
     assert int(optimizer.iterations) == before[1]
 
 
+def test_a_scatter_that_fails_changes_no_variable():
+    a, b, x = Variable(numbers(3)), Variable(numbers(3, 2)), numbers(3)
+    rows = numbers(1, 2)
+
+    def f(x, i):
+        a.assign(REGISTRY["average_update"](a.value, x, momentum=0.5))
+        b.assign(ops.scatter_update(b.value, i, rows))
+
+    run = program(f, x, gpunet.tensor([[1]]))
+    run(x, gpunet.tensor([[1]]))
+    before = a.numpy().copy(), b.numpy().copy()
+    with pytest.raises(gpunet.errors.ShapeError, match="out of bounds"):
+        run(x, gpunet.tensor([[7]]))
+    np.testing.assert_array_equal(a, before[0])
+    np.testing.assert_array_equal(b, before[1])
+
+
+def test_an_input_that_is_read_twice_stays_while_it_is_read():
+    x, i = numbers(3, 2), gpunet.tensor([[2], [1], [0]])
+
+    def reverse(x, i):
+        y = ops.negative(x)
+        return ops.scatter_update(y, i, y)
+
+    np.testing.assert_array_equal(program(reverse, x, i)(x, i)[0], -x.numpy()[::-1])
+
+
 def test_two_threads_run_one_program():
     run = program(lambda x: ops.tanh(x @ x) @ x, numbers(50, 50))
     inputs = [numbers(50, 50, seed=i) for i in range(4)]
@@ -214,6 +277,24 @@ def test_two_threads_run_one_program():
 def _in_a_child(seed):
     x = numbers(300, 300, seed=seed)
     return float(program(lambda x: ops.tanh(x @ x).sum(), x)(x)[0])
+
+
+def test_an_array_that_kernels_read_is_not_freed():
+    v, x = Variable(numbers(40)), numbers(40, seed=1)
+    old, array = v.numpy().copy(), weakref.ref(v._data)
+    alive = []
+
+    def assign(xp, x):  # as another thread may, at any time
+        v._data = np.zeros(40, "float32")
+        alive.append(array() is not None)
+        return x
+
+    meanwhile = Primitive("meanwhile(x) -> y", {})
+    meanwhile.array(assign)
+    meanwhile.infer(lambda x: Symbol(x.shape, x.dtype))
+    (y,) = program(lambda x: meanwhile(x) + v, x)(x)
+    np.testing.assert_array_equal(y, x.numpy() + old)
+    assert alive == [True]
 
 
 def test_a_forked_process_has_threads_of_its_own():
@@ -241,3 +322,12 @@ def test_without_kernels_the_bits_are_those_of_eager_ops():
         gpunet.config.set_cpu_kernels(True)
     np.testing.assert_allclose(with_kernels, eager, rtol=1e-5)
     assert f.trace_count == 2
+
+
+def test_graphs_run_on_numpy_where_nothing_can_be_compiled(monkeypatch):
+    def runtime():
+        raise gpunet.errors.DeviceError("The folder cannot be written.")
+
+    monkeypatch.setattr(native, "runtime", runtime)
+    with pytest.warns(UserWarning, match="run on NumPy, slower: The folder cannot be written"):
+        assert native.reason_missing.__wrapped__() == "The folder cannot be written."

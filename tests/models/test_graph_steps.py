@@ -7,6 +7,7 @@ import pytest
 
 import gpunet
 from gpunet import layers, ops
+from gpunet.errors import TraceError
 
 
 def data(samples=50):
@@ -100,6 +101,12 @@ def test_a_step_that_cannot_be_traced_runs_eagerly_with_one_warning(without_kern
         warnings.simplefilter("error")
         assert trained(network(Branching, run_eagerly=True))[0] == history
         assert trained(network())[0] == history
+
+
+def test_a_step_that_must_be_a_graph_and_cannot():
+    model = network(Branching, jit_compile=True)
+    with pytest.raises(TraceError, match=r"line \d+: `if ops.sum"):
+        trained(model)
 
 
 def test_run_eagerly_may_change_at_any_time():

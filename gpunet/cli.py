@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import gpunet
-from gpunet.backend import emulator
+from gpunet.backend import emulator, native
 from gpunet.backend.device import Device, cuda_status, current_device
 from gpunet.backend.sources import kernel_dir
 from gpunet.errors import GpunetError
@@ -160,6 +160,8 @@ def _verdict(accuracy, losses, full):
 def _devices(options):
     print(f"gpunet {gpunet.__version__}, Python {platform.python_version()}, {platform.platform()}")
     print(f"cpu         works: {os.cpu_count()} cores{_memory()}, NumPy {np.__version__}")
+    missing = native.reason_missing()
+    print(f"            graphs run {f'on NumPy: {missing}' if missing else 'C++ kernels'}")
     count, reason = cuda_status()
     for i in range(count):
         print(f"cuda:{i:<7}works: {_describe_gpu(i)}")

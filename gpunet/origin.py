@@ -9,7 +9,7 @@ import optree
 
 # Where frames are not the user's: this package, what calls it back, and Python's import system.
 _OTHERS = (
-    *(str(Path(file).resolve().parent) + os.sep for file in (__file__, optree.__file__)),
+    *(str(Path(str(file)).resolve().parent) + os.sep for file in (__file__, optree.__file__)),
     "<frozen",
 )
 

@@ -11,6 +11,7 @@ import math
 import os
 import platform
 import subprocess
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from gpunet.backend.emulator.cache import cached
+from gpunet.backend.emulator.cache import cache_dir, cached
 from gpunet.backend.emulator.toolchain import cache_key, compiler, excerpt
-from gpunet.config import cpu_kernels
+from gpunet.config import cpu_kernels, is_interactive_logging_enabled
 from gpunet.errors import DeviceError, KernelError
 
 # All instructions of this processor; clang knows it by this name only on ARM.
@@ -174,12 +175,24 @@ def build(text: str, name: str) -> Path:
     command = (*compiler(), *options, "-I", str(source_dir()), "-x", "c++", "-")
 
     def make(path: Path) -> None:
+        _tell_once()
         run = [*command, "-o", str(path)]
         result = subprocess.run(run, input=text, capture_output=True, text=True, check=False)
         if result.returncode:
             raise KernelError(f"`{name}` does not compile:\n{excerpt(result.stderr)}")
 
     return cached(cache_key("cpu", *options, _processor(), _headers(), text), make)
+
+
+@functools.cache
+def _tell_once():
+    """Says why a first step takes long."""
+    if is_interactive_logging_enabled():
+        print(
+            "gpunet compiles C++ kernels for this machine, which takes some seconds; they are kept "
+            f"in {cache_dir()}.",
+            file=sys.stderr,
+        )
 
 
 def _vectors():

@@ -25,7 +25,7 @@ class Block:
 
     __slots__ = ("_keep", "_let_go", "address", "fresh", "nbytes")
 
-    def __init__(self, address: int, nbytes: int, let_go: Callable[[], None], keep: Any = None):
+    def __init__(self, address: int, nbytes: int, let_go: Callable[[], object], keep: Any = None):
         self.address, self.nbytes, self.fresh = address, nbytes, True
         self._let_go, self._keep = let_go, keep
 

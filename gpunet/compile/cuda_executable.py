@@ -75,6 +75,7 @@ class CudaExecutable:
         self.arena_bytes = 0
         self._interpreter = Interpreter(graph)
         self._cells = [Cell(*cell) for cell in graph.cells.values()]
+        self._inputs: Any = None
 
     def __call__(self, *inputs: Any) -> list[Tensor]:
         """Computes the outputs, and writes the Variables.

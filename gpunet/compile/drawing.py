@@ -1,7 +1,7 @@
 """Drawings of a graph as text: Mermaid, which GitHub and Jupyter show, Graphviz's DOT, and SVG."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gpunet.core.trace import Graph, Symbol
 from gpunet.errors import ArgumentError, received
@@ -90,9 +90,15 @@ def _dot(nodes, edges) -> Iterator[str]:
 
 
 def _svg(dot):
-    import pydot  # `pip install "gpunet[viz]"`
-
-    (drawing,) = pydot.graph_from_dot_data(dot) or ()
+    try:
+        import pydot
+    except ImportError as error:
+        raise ImportError(
+            'An SVG is drawn by pydot and Graphviz: `pip install "gpunet[viz]"`, and install '
+            "Graphviz; or draw `.mmd` or `.dot`."
+        ) from error
+    drawings: Any = pydot.graph_from_dot_data(dot)
+    (drawing,) = drawings
     try:
         return drawing.create_svg().decode()
     except FileNotFoundError as error:

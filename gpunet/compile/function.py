@@ -26,7 +26,7 @@ from gpunet.core.state import mode, state
 from gpunet.core.tensor import Operators, Tensor, as_tensor
 from gpunet.core.trace import trace
 from gpunet.core.variable import Variable
-from gpunet.errors import ArgumentError, TraceError
+from gpunet.errors import ArgumentError, DeviceError, KernelError, TraceError
 from gpunet.ops.control_graph import Inner
 from gpunet.origin import is_users
 
@@ -147,7 +147,8 @@ class Function:
         if self.trace_count == _MANY_TRACES:
             warnings.warn(
                 f"`{self.__name__}` was traced {_MANY_TRACES} times, which costs more than it "
-                f"saves. The last time: {reason}. Pass what changes as a tensor, in few shapes.",
+                f"saves. The last time: {reason}. Pass what changes as a tensor, in few shapes: "
+                "batches of one size.",
                 stacklevel=4,
             )
         return traced
@@ -234,7 +235,10 @@ def executable(graph: Graph) -> Any:
 
         return CudaExecutable(graph)
     if native.wanted() and any("native" in eq.op.rules for eq in graph.equations):
-        return Program(graph)
+        try:
+            return Program(graph)
+        except (DeviceError, KernelError, OSError) as error:
+            warnings.warn(f"A graph runs on NumPy, slower: {error}", stacklevel=2)
     return Executable(graph)
 
 

@@ -119,7 +119,8 @@ def load(path: str | os.PathLike) -> Graph:
             raise SavingError(f"This file has a format of its own. {received(**content)}")
         return _graph(content, arrays)
     except (*faults, AttributeError, RecursionError) as error:
-        raise SavingError(f"{path} holds no graph, or is damaged: {error}") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise SavingError(f"{path} cannot be read as a graph. {reason}") from error
 
 
 def _graph(content, arrays):
@@ -135,7 +136,8 @@ def _graph(content, arrays):
         )
         variable.path = str(settings["path"])
         graph.cells[id(variable)] = variable, symbols[i], Tensor(symbols[last], device)
-    numbers, graph.structure = optree.tree_flatten(reader.unpacked(content["results"]))
+    nest: Any = reader.unpacked(content["results"])
+    numbers, graph.structure = optree.tree_flatten(nest)
     graph.outputs = [symbols[i] for i in numbers]
     reader.fill(graph, content["constants"], content["equations"])
     return graph
@@ -208,6 +210,7 @@ class _Reader:
         graph = Inner(self.device)
         graph.inputs = [self.symbols[i] for i in inputs]
         graph.outputs = [self.symbols[i] for i in outputs]
-        graph.structure = optree.tree_structure(list(graph.outputs))
+        nest: Any = graph.outputs
+        graph.structure = optree.tree_structure(nest)
         self.fill(graph, constants, equations)
         return graph

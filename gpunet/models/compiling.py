@@ -88,8 +88,8 @@ class Compilable:
             run_eagerly: Runs every step op by op, for debugging. Else Python runs a step once for
                 each shape of batch, and its graph from then on (see `gpunet.function`).
             steps_per_execution: Batches run between two calls of the batch hooks of callbacks.
-            jit_compile: `True`: a step that cannot be traced raises `TraceError`. `"auto"` (default)
-                and `False`: it runs op by op, with one warning that names the line.
+            jit_compile: `True`: a step that cannot be traced raises `TraceError`. `"auto"` and
+                `False`: it runs op by op, with one warning that names the line.
             auto_scale_loss: Whether a `mixed_float16` model gets a `LossScaleOptimizer`.
 
         Raises:

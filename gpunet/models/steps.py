@@ -150,6 +150,7 @@ class Steps(Compilable):
                 self._layer._clear_losses()  # what `add_loss` got has no value
             return out
 
+        traced.__name__ = f"{step.__name__.removeprefix('_lazy_')} of {self._layer.name}"
         graph = function(traced)
 
         def run(batches):
@@ -172,7 +173,7 @@ class Steps(Compilable):
                     raise
                 graph = None
                 warnings.warn(
-                    f"`{step.__name__}` of {self._layer.name} runs op by op, slower: {error} Say "
+                    f"`{traced.__name__}` runs op by op, slower: {error} Say "
                     "`compile(run_eagerly=True)` to mean it.",
                     stacklevel=4,
                 )
@@ -229,7 +230,13 @@ class Steps(Compilable):
             batch = self._tensors(iterator.peek()) if data_batch is None else data_batch
             x, y, sample_weight = unpack_x_y_sample_weight(tree.map_structure(_spec, batch))
             self._build_for(x)
-            y_pred = self._prediction_spec(x)
+            try:
+                y_pred = self._prediction_spec(x)
+            except TraceError:  # a model whose `call` needs values, and runs op by op
+                if self.jit_compile:
+                    raise
+                real, _, _ = unpack_x_y_sample_weight(batch)
+                y_pred = tree.map_structure(_spec, self._forward(real, False))
             if wants_metrics:
                 compute_output_spec(self.compute_metrics, x, y, y_pred, sample_weight)
             if wants_loss:

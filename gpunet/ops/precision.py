@@ -31,10 +31,11 @@ def widened(rule: Callable) -> Callable:
         if dtype.itemsize != 2 or not is_half(dtype):
             return rule(xp, *arrays, **attributes)
         arrays = [x.astype(_FLOAT32) if is_half(x.dtype) else x for x in arrays]
-        y = rule(xp, *arrays, **attributes)
-        if type(y) is tuple:
-            return tuple([part.astype(dtype) for part in y])
-        return y.astype(dtype)
+        with np.errstate(over="ignore"):  # loss scaling finds its scale by what overflows
+            y = rule(xp, *arrays, **attributes)
+            if type(y) is tuple:
+                return tuple([part.astype(dtype) for part in y])
+            return y.astype(dtype)
 
     return wide
 

@@ -83,6 +83,8 @@ def _tiled(update: Callable) -> Callable:
     results into `outs`; so a step allocates its results and nothing else.
     """
 
+    # Gradients of a scaled loss may overflow; the optimizer then leaves the step out.
+    @np.errstate(over="ignore", invalid="ignore")
     def rule(*inputs, count, slots, numbers=1, **attributes):
         arrays, scalars = inputs[:count], [float(x) for x in inputs[count:]]
         w = arrays[0]

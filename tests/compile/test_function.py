@@ -8,6 +8,7 @@ import pytest
 
 import gpunet
 from gpunet import ops
+from gpunet.backend import native
 from gpunet.errors import ArgumentError, ShapeError, TraceError
 
 
@@ -221,3 +222,15 @@ def test_without_tensors_variables_say_where_a_graph_runs():
     seen = [double() for _ in range(4)]
     assert {double.graph().device.kind, *[y.device.kind for y in seen]} == {"emulator"}
     assert seen[-1].tolist() == [16.0, 32.0]
+
+
+def test_a_kernel_that_does_not_compile_leaves_the_graph_to_numpy(monkeypatch):
+    def refuse(file):
+        raise gpunet.errors.KernelError(f"`{file}` does not compile")
+
+    monkeypatch.setattr(native, "library", refuse)
+    f = gpunet.function(lambda x: ops.exp(x) @ x)
+    x = gpunet.ops.ones((3, 3))
+    with pytest.warns(UserWarning, match=r"runs on NumPy, slower.*does not compile"):
+        y = f(x)
+    np.testing.assert_allclose(y, 3 * np.e, rtol=1e-6)

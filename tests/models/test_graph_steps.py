@@ -152,3 +152,30 @@ def test_a_step_that_fails_changes_no_variable(monkeypatch):
         model.train_on_batch(x, y + 7)  # no such class
     for v, value in zip([*model.variables, *model.optimizer.variables], before, strict=True):
         np.testing.assert_array_equal(v, value)
+
+
+class Valued(gpunet.Model):
+    """Its `call` needs the values of its input."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(3)
+
+    def call(self, x):
+        return self.dense(x if float(ops.max(x)) > 0 else -x)
+
+
+def test_a_model_that_needs_values_runs_op_by_op():
+    x, y = data(32)
+    model = Valued()
+    model.compile("adam", gpunet.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with pytest.warns(UserWarning, match=r"train_step of valued.* runs op by op.*float\(ops.max"):
+        history = model.fit(x, y, epochs=2, verbose=0).history["loss"]
+    assert history[1] < history[0]
+    eager = Valued()
+    eager.compile("adam", "mse", run_eagerly=True)
+    eager.fit(x, np.zeros((32, 3)), verbose=0)
+    strict = Valued()
+    strict.compile("adam", "mse", jit_compile=True)
+    with pytest.raises(TraceError):
+        strict.fit(x, np.zeros((32, 3)), verbose=0)

@@ -39,7 +39,7 @@ def cache_dir() -> Path:
 
 
 def _root() -> Path:
-    if "GPUNET_CACHE_DIR" in os.environ:
+    if os.environ.get("GPUNET_CACHE_DIR"):
         return Path(os.environ["GPUNET_CACHE_DIR"])
     variable = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
     return Path(os.environ.get(variable) or Path.home() / ".cache") / "gpunet"

@@ -77,9 +77,12 @@ def test_elementary_functions_are_right_to_the_last_places(name):
         rounded = reference.astype(np.float32)
         np.testing.assert_array_equal(np.isnan(y), np.isnan(reference))
         np.testing.assert_array_equal(np.isinf(y), np.isinf(rounded))
-        signs = ~np.isnan(reference)
+        smallest = np.finfo(np.float32).tiny
+        denormal = (np.abs(rounded) < smallest) & (rounded != 0)  # programs flush these to zero
+        assert (np.abs(y[denormal]) <= smallest).all()
+        signs = ~np.isnan(reference) & ~denormal
         np.testing.assert_array_equal(np.signbit(y[signs]), np.signbit(rounded[signs]))
-        finite = np.isfinite(rounded)
+        finite = np.isfinite(rounded) & ~denormal
         error = np.abs(y[finite] - reference[finite]) / np.spacing(np.abs(rounded[finite]))
     assert error.max() <= LIMITS[name]
 
@@ -264,3 +267,12 @@ def test_large_copies_are_shared_by_threads():
     check("transpose", x, axes=(1, 0))
     check("concatenate", x, x, axis=1)
     check("pad", x, widths=((1, 1), (1, 1)), value=-0.5)
+
+
+def test_denormal_results_are_zero():
+    """Else training slows down as gradients and slots of optimizers vanish."""
+    x = np.full(100_000, 1e-30, np.float32)  # enough for two threads
+    assert not launch("multiply", [x, x], {})[0].any()
+    assert np.float32(1e-30) * np.float32(1e-10) > 0  # elsewhere they are not flushed
+    old = np.full(100_000, 1e-40, np.float32)
+    assert (launch("add", [old, x], {})[0] == x).all()

@@ -21,7 +21,7 @@ class Row(NamedTuple):
     """The cost of all equations of one primitive."""
 
     op: str
-    count: int
+    equations: int
     flops: int
     bytes: int
 
@@ -40,11 +40,11 @@ class Cost(NamedTuple):
     bytes: int
 
     def __str__(self) -> str:
-        total = Row("total", sum(row.count for row in self.rows), self.flops, self.bytes)
+        total = Row("total", sum(row.equations for row in self.rows), self.flops, self.bytes)
         width = max(9, *[len(row.op) + 2 for row in self.rows]) if self.rows else 9
-        lines = [f"{'op':<{width}}{'count':>6} {'flops':>12} {'bytes':>12}"]
-        for op, count, flops, nbytes in [*self.rows, total]:
-            lines.append(f"{op:<{width}}{count:>6} {flops:>12,} {nbytes:>12,}")
+        lines = [f"{'op':<{width}}{'equations':>9} {'flops':>12} {'bytes':>12}"]
+        for op, equations, flops, nbytes in [*self.rows, total]:
+            lines.append(f"{op:<{width}}{equations:>9} {flops:>12,} {nbytes:>12,}")
         return "\n".join(lines)
 
 

@@ -22,9 +22,9 @@ from gpunet.compile.inputs import Pending
 from gpunet.compile.interpreter import run_step_by_step
 from gpunet.compile.passes import optimize
 from gpunet.compile.program import Program
+from gpunet.core import trace
 from gpunet.core.state import mode, state
 from gpunet.core.tensor import Operators, Tensor, as_tensor
-from gpunet.core.trace import trace
 from gpunet.core.variable import Variable
 from gpunet.errors import ArgumentError, DeviceError, KernelError, TraceError
 from gpunet.ops.control_graph import Inner
@@ -165,7 +165,7 @@ class Function:
 
         try:
             with mode(tape=None):
-                return Graph.of(trace(call, *[leaves[i] for i in places]))
+                return Graph.of(trace.trace(call, *[leaves[i] for i in places]))
         except TraceError as error:
             place = _users_line(error)
             raise type(error)(f"{error}{place}") from error
@@ -225,7 +225,7 @@ def function(f: Callable | None = None) -> Any:
     return function if f is None else Function(f)
 
 
-def executable(graph: Graph) -> Any:
+def executable(graph: trace.Graph) -> Any:
     """Returns what runs a graph fastest here.
 
     That is a `CudaExecutable` on a GPU; on the CPU a `Program` of C++ kernels, or an `Executable`.

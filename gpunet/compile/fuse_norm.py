@@ -123,7 +123,9 @@ def _fused_forward(table, relu):
     op = REGISTRY["batch_norm_add_relu" if residual else "batch_norm_relu"]
     new = Equation(op, [x, *residual, scale, offset], norm.attributes, outputs, norm.origin)
     table.replace([norm, relu] if add is None else [norm, add, relu], new)
-    return _Norm(x, scale, offset, *norm.outputs[1:], norm.attributes["epsilon"], bool(residual))
+    mean, variance = norm.outputs[1:]
+    epsilon = norm.attributes["epsilon"]
+    return _Norm(x, scale, offset, mean, variance, epsilon, bool(residual))
 
 
 def _residual(table, add):

@@ -237,7 +237,7 @@ def _sources(graph):
     found: dict[Symbol, Symbol] = {}
     for eq in graph.equations:
         if eq.op.name == "broadcast_to":
-            source = eq.inputs[0]
+            source: Symbol = eq.inputs[0]
             found[eq.outputs[0]] = found.get(source, source)
     return found
 

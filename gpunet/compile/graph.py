@@ -94,9 +94,9 @@ class Graph(trace.Graph):
             >>> x = gpunet.ops.zeros((64, 64))
             >>> graph = gpunet.function(lambda x: x @ x + x).graph(x)
             >>> print(graph.cost())
-            op        count        flops        bytes
-            matmul        1      524,288       49,152
-            add           1        4,096       49,152
-            total         2      528,384       98,304
+            op       equations        flops        bytes
+            matmul           1      524,288       49,152
+            add              1        4,096       49,152
+            total            2      528,384       98,304
         """
         return cost(self)

@@ -27,8 +27,8 @@ class Node:
         self.outs = outs  # (shape, dtype) of each result
         self.parents = parents  # (node or None, slot, shape) of each input
         self.kept = kept  # what the vjp needs; the op's `keeps` says what each is
-        traced = op is not None and state.graph is not None and state.graph.equations
-        self.origin = state.graph.equations[-1].origin.gradient() if traced else None
+        before = state.graph.equations if op is not None and state.graph is not None else ()
+        self.origin = before[-1].origin.gradient() if before else None
         tape.count = self.index = tape.count + 1
 
 

@@ -160,7 +160,8 @@ class Outside:
         free = [s for s in used if s not in before]
         for graph in graphs:
             graph.inputs = [*before, *free]
-            graph.structure = optree.tree_structure(list(graph.outputs))
+            nest: Any = list(graph.outputs)
+            graph.structure = optree.tree_structure(nest)
         return [self.value(s) for s in free]
 
     def value(self, symbol: Symbol) -> Tensor:

@@ -265,8 +265,8 @@ while_primitive.vjp(_no_gradient, names=())
 
 def repeat(
     test: Callable, body: Callable, values: tuple, going: Tensor, limit: int | None, what: str
-) -> tuple:
-    """Records a loop; returns the last values.
+) -> Any:
+    """Records a loop; returns the last values, as a tuple.
 
     Args:
         test: `test(*values) -> predicate`.

@@ -20,12 +20,12 @@ class Phase(NamedTuple):
 
     Attributes:
         start: The first of them.
-        count: How many there are.
+        length: How many there are.
         taps: Pairs (tap of the kernel, where it reads the source from the first result on).
     """
 
     start: int
-    count: int
+    length: int
     taps: tuple[tuple[int, int], ...]
 
 
@@ -57,7 +57,7 @@ class Axis(NamedTuple):
     @property
     def needed(self) -> int:
         """Length of the source with the zeros that are read."""
-        return (max(p.count for p in self.phases) - 1) * self.step + self.reach + 1
+        return (max(p.length for p in self.phases) - 1) * self.step + self.reach + 1
 
 
 def forward_axis(
@@ -133,7 +133,7 @@ class Plane(NamedTuple):
         Returns:
             The rows of a band, and the fewest bands that are worth another thread.
         """
-        count = max(phase.count for phase in self.rows.phases)
+        count = max(phase.length for phase in self.rows.phases)
         most = (budget // row_bytes - self.rows.reach - 1) // self.rows.step + 1
         share = count * images // (2 * native.runtime().threads)
         band = max(1, min(count, max(most, least), share))

@@ -89,11 +89,11 @@ def _correlate(x, y, axes, kernel_width, kernel):
         taps, runs, length = _runs(axes, row, column, deep, channels)
         taps = [t * kernel_width + u for t, u in taps]
         start = (row.start * across + column.start) * y.shape[-1]
-        head = (row.count, column.count, start, len(runs), length, len(taps))
+        head = (row.length, column.length, start, len(runs), length, len(taps))
         phases += [*head, *runs, *taps]
         products = len(taps) * channels * groups * _padded(filters)
         weights += products
-        work += column.count * products
+        work += column.length * products
     band, grain = axes.bands(images, 4 * axes.wide * deep, work, _BAND)
     source_rows = axes.source_rows(band)
     buffer = source_rows * axes.wide * deep if axes.copied else 0

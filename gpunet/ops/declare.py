@@ -16,7 +16,7 @@ from gpunet.core.tensor import Tensor, as_tensor
 from gpunet.core.trace import Symbol
 from gpunet.dtypes import BFLOAT16, numpy_dtype, result_type
 from gpunet.ops.elementwise_launch import binary_rule, cast_rule, unary_rule
-from gpunet.ops.elementwise_native import cast_native, native_rule
+from gpunet.ops.elementwise_native import cast_native, has_kernel, native_rule
 
 cast_primitive = Primitive("cast(x, *, dtype) -> y")
 cast_primitive.array(lambda xp, x, dtype: x.astype(dtype))
@@ -131,8 +131,8 @@ def unary(
     primitive.array(array)
     if kernel:
         primitive.cuda(unary_rule(name, partial(array, np), result))
-    if (rule := native_rule(name)) is not None:
-        primitive.native(rule)
+    if has_kernel(name):
+        primitive.native(native_rule(name))
     primitive.infer(lambda x: Symbol(x.shape, result or x.dtype))
     if vjp is not None:
         primitive.vjp(vjp)
@@ -181,8 +181,8 @@ def binary(
     primitive.array(array)
     if kernel:
         primitive.cuda(binary_rule(name, partial(array, np), result))
-    if (rule := native_rule(name)) is not None:
-        primitive.native(rule)
+    if has_kernel(name):
+        primitive.native(native_rule(name))
     if result is None:
         primitive.infer(broadcast_infer)
     else:

@@ -33,13 +33,13 @@ def correlation(x: Operand, y: Operand, axes: Plane, kernel_width: int) -> Launc
         offsets = [pixel * deep for line in pixels for pixel in line]
         taps = [t * kernel_width + u for t, u in taps]
         start = (row.start * across + column.start) * y.shape[-1]
-        phases += [row.count, column.count, start, len(offsets), 1, len(taps), *offsets, *taps]
+        phases += [row.length, column.length, start, len(offsets), 1, len(taps), *offsets, *taps]
         weights += len(taps) * deep
-        work += column.count * len(taps) * deep
+        work += column.length * len(taps) * deep
     band, grain = axes.bands(x.shape[0], 4 * axes.wide * deep, work, _BAND)
     source_rows = axes.source_rows(band)
     buffer = source_rows * axes.wide * deep if copied else 0
-    apart = max(p.count for p in columns.phases) * deep if joined > 1 else 0
+    apart = max(p.length for p in columns.phases) * deep if joined > 1 else 0
     steps = (rows.jump * across * y.shape[-1], columns.jump * y.shape[-1])
     sizes = (
         *(*source, joined, band, source_rows, rows.step, columns.step),

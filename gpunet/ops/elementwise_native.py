@@ -44,10 +44,13 @@ _KERNELS = {
 _UNVECTORISED = ("power", "sin", "cos")
 
 
-def native_rule(name: str) -> Callable | None:
-    """Returns the `native` rule of an op without attributes, or `None` if it has no kernel."""
-    if name not in _KERNELS:
-        return None
+def has_kernel(name: str) -> bool:
+    """Tells whether there is a kernel of this name."""
+    return name in _KERNELS
+
+
+def native_rule(name: str) -> Callable:
+    """Returns the `native` rule of an op without attributes."""
     largest = _SMALL if name in _UNVECTORISED else None
 
     def rule(inputs: list[Operand], outputs: list[Operand]) -> Launch | None:

@@ -104,7 +104,9 @@ def test_random_graphs_fuse_to_the_same_bits_on_numpy(seed, small_tiles):
     assert_same_bits(graph, apart, tensors)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(
+    "seed", [0, 1, *[pytest.param(seed, marks=pytest.mark.thorough) for seed in range(2, 8)]]
+)
 def test_random_graphs_fuse_to_the_same_bits_on_the_emulator(seed):
     rng = np.random.default_rng(100 + seed)
     dtype = (np.float32, np.float16, BFLOAT16, np.float64)[seed % 4]
@@ -339,8 +341,11 @@ def test_every_step_has_the_same_bits_in_tiles(dtype, small_tiles):
 @pytest.mark.parametrize(
     ("dtype", "shape", "count"),
     [
-        *[(dtype, (3, 7), 60) for dtype in ("float32", "float16")],
-        *[(dtype, (5, 7), 12) for dtype in ("float32", "bfloat16")],
+        ("float32", (5, 7), 12),
+        *[
+            pytest.param(*case, marks=pytest.mark.thorough)
+            for case in [("float32", (3, 7), 60), ("float16", (3, 7), 60), ("bfloat16", (5, 7), 12)]
+        ],
     ],
 )
 def test_every_step_has_the_bits_of_its_kernel(dtype, shape, count):
@@ -359,7 +364,7 @@ def test_every_step_has_the_bits_of_its_kernel(dtype, shape, count):
         assert_equal_bits(y, reference.data)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.thorough)])
 def test_every_step_in_cpp(dtype):
     """C++ within the tolerance of a dtype, for every row: empty, 0-d, broadcast, strided."""
     rows, launched = rows_of_steps(dtype), 0

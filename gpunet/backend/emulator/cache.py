@@ -1,5 +1,6 @@
 """Compiled kernels on disk: found again by what they were made from, safe to share and to lose."""
 
+import contextlib
 import hashlib
 import os
 import sys
@@ -49,8 +50,8 @@ def cached(key: str, make: Callable[[Path], None], kind: str = ".so") -> Path:
     """Returns the file kept under `key`, made by `make(path)` if there is no sound one.
 
     A file carries the hash of its content in its name: one that was cut short or altered is
-    recognised, dropped and made again. New files appear under their name all at once, so any
-    number of processes may ask at the same time.
+    recognised, dropped and made again. New files appear under their name all at once, and where
+    several processes ask at the same time, one makes the file and the others wait for it.
 
     Args:
         key: Hash of everything the file is made from, in hexadecimal digits.
@@ -59,10 +60,22 @@ def cached(key: str, make: Callable[[Path], None], kind: str = ".so") -> Path:
     """
     folder = cache_dir() / key[:2]
     folder.mkdir(mode=0o700, exist_ok=True)
+    found = _sound(folder, key, kind)
+    if found is not None:
+        return found
+    with _locked(folder / f"new-{key}.lock"):
+        return _sound(folder, key, kind) or _made(folder, key, kind, make)
+
+
+def _sound(folder, key, kind):
     for path in folder.glob(f"{key}-*{kind}"):
         if path.name == f"{key}-{_hash(path)}{kind}":
             return path
         path.unlink(missing_ok=True)
+    return None
+
+
+def _made(folder, key, kind, make):
     handle, name = tempfile.mkstemp(prefix="new-", suffix=kind, dir=folder)
     os.close(handle)
     new = Path(name)
@@ -71,6 +84,22 @@ def cached(key: str, make: Callable[[Path], None], kind: str = ".so") -> Path:
         return new.replace(folder / f"{key}-{_hash(new)}{kind}")
     finally:
         new.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(path):
+    """Lets in one at a time; the operating system takes the lock from a process that ends.
+
+    The last act is to remove the file. Who comes right then may work twice, which does no harm.
+    """
+    import fcntl  # here: Windows has none, and no kernels are compiled there
+
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _hash(path: Path) -> str:

@@ -297,6 +297,7 @@ def test_workers_that_end_fail_and_hang(tmp_path, script, trouble):
 # -- training steps -------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_networks_train_on_the_emulator(tmp_path):
     command = [sys.executable, str(FOLDER / "gpu.py"), "--emulate", "--quick", "--models", "all"]
     command += ["--contenders", "gpunet", "--out", str(tmp_path)]

@@ -34,7 +34,7 @@ def fuse_batch_norm_relu(graph: Graph) -> Graph:
     """
     if not any(eq.op.name == "batch_norm_train" for eq in graph.equations):
         return graph
-    table = _Equations(graph)
+    table = Equations(graph)
     norms = {}
     for relu in [eq for eq in graph.equations if eq.op.name == "relu"]:
         norm = _fused_forward(table, relu)
@@ -47,7 +47,7 @@ def fuse_batch_norm_relu(graph: Graph) -> Graph:
     return with_equations(graph, table.ordered()) if norms else graph
 
 
-class _Equations:
+class Equations:
     """The equations of a graph while some are replaced.
 
     Attributes:

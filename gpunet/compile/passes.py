@@ -11,6 +11,7 @@ import numpy as np
 from gpunet import config
 from gpunet.backend import native
 from gpunet.compile.fuse_norm import fuse_batch_norm_relu
+from gpunet.compile.fuse_residual import fuse_residual_norm
 from gpunet.compile.fusion import fuse_elementwise
 from gpunet.compile.rewrite import results as results
 from gpunet.compile.rewrite import with_equations
@@ -218,6 +219,7 @@ PASSES: dict[str, Callable[[Graph], Graph]] = {
     "neutral_operations": neutral_operations,
     "common_subexpressions": common_subexpressions,
     "fuse_batch_norm_relu": fuse_batch_norm_relu,
+    "fuse_residual_norm": fuse_residual_norm,
     "dead_code": dead_code,
     "fuse_elementwise": fuse_elementwise,
 }

@@ -38,12 +38,12 @@ def row_max(x: np.ndarray) -> np.ndarray:
 
 def row_sum(x: np.ndarray) -> np.ndarray:
     """Returns the sum of each row, as a vector."""
-    return x @ ones(x.shape[1], x.dtype)
+    return x.dot(ones(x.shape[1], x.dtype))  # `@` may warn of what BLAS does beside the numbers
 
 
 def column_sum(x: np.ndarray) -> np.ndarray:
     """Returns the sum of each column, as a vector."""
-    return ones(x.shape[0], x.dtype) @ x
+    return ones(x.shape[0], x.dtype).dot(x)
 
 
 def row_dot(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -17,12 +17,12 @@ from tests.ops.cases import CASES
 
 
 def pairs():
-    """Each mutation with each of its primitives; all but the first of a primitive are thorough."""
+    """Each mutation with each of its primitives; all but the first of a file are thorough."""
     seen = set()
     for mutation in all_mutations():
         for name in mutation.primitives:
-            marks = [pytest.mark.thorough] if name in seen else []
-            seen.add(name)
+            marks = [pytest.mark.thorough] if mutation.file in seen else []
+            seen.add(mutation.file)
             label = f"{mutation.file}-{name}-{mutation.new!r}"[:90]
             yield pytest.param(mutation, name, id=label, marks=marks)
 

@@ -22,6 +22,7 @@ from threadpoolctl import ThreadpoolController
 
 from gpunet.backend.emulator.cache import cache_dir, cached
 from gpunet.backend.emulator.toolchain import cache_key, compiler, excerpt
+from gpunet.backend.sources import find_folder
 from gpunet.config import cpu_kernels, is_interactive_logging_enabled
 from gpunet.errors import DeviceError, KernelError
 
@@ -110,11 +111,7 @@ def source_dir() -> Path:
     Raises:
         FileNotFoundError: If it is in neither place.
     """
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "_cpu_kernels", package.parent / "cpu_kernels"):
-        if (folder / "runtime.h").is_file():
-            return folder
-    raise FileNotFoundError(f"gpunet's C++ sources are not in or beside {package}; reinstall it.")
+    return find_folder("cpu_kernels", "runtime.h")
 
 
 @functools.cache

@@ -19,11 +19,16 @@ def kernel_dir() -> Path:
     Raises:
         FileNotFoundError: If it is in neither place.
     """
+    return find_folder("cuda_kernels", "common.cuh")
+
+
+def find_folder(name: str, header: str) -> Path:
+    """Returns a folder of sources that holds `header`, from inside the package or beside it."""
     package = Path(__file__).resolve().parents[1]
-    for folder in (package / "_cuda_kernels", package.parent / "cuda_kernels"):
-        if (folder / "common.cuh").is_file():
+    for folder in (package / f"_{name}", package.parent / name):
+        if (folder / header).is_file():
             return folder
-    raise FileNotFoundError(f"gpunet's CUDA sources are not in or beside {package}; reinstall it.")
+    raise FileNotFoundError(f"gpunet's {name} are not in or beside {package}; reinstall it.")
 
 
 def assemble(source: str, name: str = "source.cu", prelude: str = "") -> str:

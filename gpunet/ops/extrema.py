@@ -21,7 +21,7 @@ from gpunet.ops.reduce import (
     sum_primitive,
 )
 from gpunet.ops.reduce_launch import on_arrays, reduction_rule
-from gpunet.ops.reduce_native import fold_native, position_native
+from gpunet.ops.reduce_native import along_native, fold_native
 from gpunet.ops.rows import as_rows, row_max
 from gpunet.ops.shape import broadcast_to, one_axis
 
@@ -128,7 +128,7 @@ argmax_primitive, argmin_primitive = _position("argmax"), _position("argmin")
 for _primitive, _operation in ((argmax_primitive, "Argmax"), (argmin_primitive, "Argmin")):
     _rule = reduction_rule(_operation, lambda dtype: np.dtype(np.int32))
     _primitive.cuda(on_arrays(_rule, _primitive.rules["array"]))
-    _primitive.native(position_native(_primitive.name))
+    _primitive.native(along_native(_primitive.name))
 
 # -- the public functions -----------------------------------------------------------------------
 

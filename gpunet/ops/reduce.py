@@ -28,7 +28,7 @@ from gpunet.ops.elementwise import (
 )
 from gpunet.ops.index import item_primitive
 from gpunet.ops.reduce_launch import mean_rule, on_arrays, reduction_rule, sum_to_rule
-from gpunet.ops.reduce_native import fold_native, rows_native, sum_to_native
+from gpunet.ops.reduce_native import along_native, fold_native, sum_to_native
 from gpunet.ops.shape import (
     broadcast_primitive,
     broadcast_to,
@@ -259,7 +259,7 @@ def _(x, axis, keepdims):
 var_primitive.cuda(
     on_arrays(reduction_rule("Variance", same, divide=True), var_primitive.rules["array"])
 )
-var_primitive.native(rows_native("var"))
+var_primitive.native(along_native("var", last_axes=True))
 
 
 @var_primitive.vjp
@@ -332,7 +332,7 @@ def _(xp, x, axis, keepdims):
 logsumexp_primitive.cuda(
     on_arrays(reduction_rule("LogSumExp", same), logsumexp_primitive.rules["array"])
 )
-logsumexp_primitive.native(rows_native("logsumexp"))
+logsumexp_primitive.native(along_native("logsumexp", last_axes=True))
 
 # -- the public functions -----------------------------------------------------------------------
 

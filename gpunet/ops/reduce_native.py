@@ -127,8 +127,8 @@ def _columns(shape, axes):
     )
 
 
-def position_native(name: str) -> Callable:
-    """Returns the `native` rule of `argmax` or `argmin`."""
+def along_native(name: str, last_axes: bool = False) -> Callable:
+    """Returns the `native` rule of a kernel in `place.cpp`, which may know the last axes only."""
 
     def rule(
         inputs: list[Operand], outputs: list[Operand], axis: Any, keepdims: bool
@@ -138,22 +138,8 @@ def position_native(name: str) -> Callable:
         suffix = SUFFIXES.get(x.dtype)
         if columns is None or suffix not in _SUFFIXES[name] or 0 in columns:
             return None
-        return Launch(f"place.{name}_{suffix}", columns)
-
-    return rule
-
-
-def rows_native(name: str) -> Callable:
-    """Returns the `native` rule of `var` or `logsumexp`: of the last axes."""
-
-    def rule(
-        inputs: list[Operand], outputs: list[Operand], axis: Any, keepdims: bool
-    ) -> Launch | None:
-        x = inputs[0]
-        columns = _columns(x.shape, axes_of(axis, x.ndim))
-        suffix = SUFFIXES.get(x.dtype)
-        if columns is None or columns[2] != 1 or 0 in columns or suffix not in _SUFFIXES[name]:
+        if last_axes and columns[2] != 1:
             return None
-        return Launch(f"place.{name}_{suffix}", columns[:2])
+        return Launch(f"place.{name}_{suffix}", columns[: 2 if last_axes else 3])
 
     return rule
